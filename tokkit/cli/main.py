@@ -1,0 +1,123 @@
+"""The `tokkit` command: a group that imports a noun's file only when that noun is called."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import os
+import sys
+import traceback
+
+import click
+
+from tokkit import __version__
+from tokkit.cli.common import escape, say
+from tokkit.errors import TokkitError, unknown_choice
+
+# noun -> (module, attribute, help line); the help line stands here so that --help imports nothing.
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "demo": ("demo", "demo", "The main job, end to end, small: from text to a measured answer."),
+    "corpus": ("corpus", "corpus", "Make the built-in text sources."),
+    "tokenizer": ("tokenizer", "tokenizer", "Train a tokenizer; encode, decode and show text."),
+    "probe": ("probe", "probe", "Ask trained models questions and watch them answer."),
+    "experiment": ("experiment", "experiment", "Train models side by side and test a claim."),
+    "report": ("report", "report", "Make a page from the results of runs."),
+}
+
+
+class LazyGroup(click.Group):
+    """A click group whose subcommands are imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The nouns, in the order of the way of the data."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the file of one noun and return its command."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(f"tokkit.cli.{module}"), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command when the one asked for does not exist."""
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise click.UsageError(unknown_choice("command", args[0], COMMANDS), ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the nouns without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tokkit")
+def cli() -> None:
+    """Follow text through a language model, from bytes to an answer, and measure what happens."""
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the command line: exit 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that cannot show a character gets its escape, never a traceback.
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(run(args))
+
+
+def run(args: list[str] | None = None) -> int:
+    """Run the command line and return its exit code, each failure told in one line on stderr."""
+    arguments = sys.argv[1:] if args is None else args
+    try:
+        outcome = cli.main(args=arguments, prog_name="tokkit", standalone_mode=False)
+        sys.stdout.flush()
+        return outcome if isinstance(outcome, int) else 0
+    except (click.Abort, KeyboardInterrupt):
+        say("interrupted: what was finished is saved; give the same command again to go on")
+        return 130
+    except SystemExit:
+        # Whoever read our output (head, less) has gone, which is their right: click then replaces
+        # stdout by a wrapper that is no stream, and leaves with 1.
+        if isinstance(sys.stdout, io.TextIOBase):
+            raise
+        return 0
+    except BrokenPipeError:
+        _discard_stdout()
+        return 0
+    except (click.ClickException, TokkitError, OSError, MemoryError) as error:
+        if any(word in ("-v", "--verbose") for word in arguments):
+            traceback.print_exc()
+        return _tell_failure(error)
+
+
+def _tell_failure(error: Exception) -> int:
+    """Say in a line what failed, and return the exit code."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return error.exit_code
+    if isinstance(error, click.ClickException):
+        say(f"error: {escape(' '.join(error.format_message().split()))}")
+        if isinstance(error, click.UsageError) and error.ctx is not None:
+            say(f"try: {error.ctx.command_path} --help")
+        return error.exit_code
+    if isinstance(error, TokkitError):
+        say(f"error: {escape(str(error))}")
+        return error.exit_code
+    if isinstance(error, OSError):
+        _discard_stdout()
+        where = "" if error.filename is None else f"{error.filename}: "
+        say(f"error: {escape(f'{where}{(error.strerror or str(error)).lower()}')}; check the place")
+        return 1
+    say("error: out of memory: ask for less at once (smaller batch, fewer jobs)")
+    return 1
+
+
+def _discard_stdout() -> None:
+    """Send what is left in stdout's buffer nowhere, or Python would complain of it at exit."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,142 @@
+"""A trained model on disk: config.json, model.safetensors and tokenizer.json in one folder.
+
+The folder appears whole or not at all, and config.json holds the digests of the other two, so
+that a cut, altered or foreign file is told from a good one before anything is computed with it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from tokkit.errors import ArtifactError, ConfigError, InputError
+from tokkit.files import atomic_folder, read_json, sha256, write_json, write_text
+from tokkit.model.config import ModelConfig
+from tokkit.model.transformer import Transformer
+
+SCHEMA = "tokkit-checkpoint/1"
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+TOKENIZER_FILE = "tokenizer.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A loaded model, the path of its tokenizer, and what else config.json says of it."""
+
+    model: Transformer
+    tokenizer_path: Path
+    about: Mapping[str, Any]
+
+
+def save_checkpoint(
+    folder: str | os.PathLike[str],
+    model: Transformer,
+    tokenizer_json: str,
+    about: Mapping[str, Any],
+) -> None:
+    """Write the checkpoint, atomically; `about` is any JSON that later stages want to know.
+
+    Raises OutputError when the folder cannot be written.
+    """
+    with atomic_folder(folder) as place:
+        write_text(place / TOKENIZER_FILE, tokenizer_json)
+        tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+        save_file(tensors, place / WEIGHTS_FILE)
+        digests = {name: sha256(place / name) for name in (WEIGHTS_FILE, TOKENIZER_FILE)}
+        record = {
+            "schema": SCHEMA,
+            "model": model.config.to_dict(),
+            "about": dict(about),
+            "sha256": digests,
+        }
+        write_json(place / CONFIG_FILE, record)
+
+
+def is_checkpoint(folder: str | os.PathLike[str]) -> bool:
+    """Whether `folder` looks like a checkpoint: it holds a config.json."""
+    return (Path(folder) / CONFIG_FILE).is_file()
+
+
+def load_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
+    """Read and verify a checkpoint; the model comes back in evaluation mode.
+
+    Raises ArtifactError, naming the file, when one is missing, cut, altered, or does not fit.
+    """
+    place = Path(folder)
+    if not place.is_dir():
+        raise ArtifactError(
+            f"checkpoint {place} is not a folder: give the folder of a trained model"
+        )
+    record = read_json(place / CONFIG_FILE, what="checkpoint settings")
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        raise ArtifactError(
+            f"{place / CONFIG_FILE} is not of schema {SCHEMA!r}: train the model again"
+        )
+    try:
+        config = ModelConfig.from_dict(record["model"])
+        digests, about = dict(record["sha256"]), dict(record["about"])
+    except (KeyError, TypeError, ValueError, ConfigError) as error:
+        raise ArtifactError(f"{place / CONFIG_FILE} cannot be used: {error}") from error
+    for name in (WEIGHTS_FILE, TOKENIZER_FILE):
+        _verify(place / name, digests.get(name))
+    return Checkpoint(_read_model(place / WEIGHTS_FILE, config), place / TOKENIZER_FILE, about)
+
+
+def _verify(path: Path, digest: object) -> None:
+    if not path.is_file():
+        raise ArtifactError(f"the checkpoint lacks {path}: copy the whole folder, or train again")
+    found = sha256(path)
+    if found != digest:
+        raise ArtifactError(
+            f"{path} is not the file that the checkpoint was saved with (it is cut, altered or "
+            f"from another model; sha256 {found[:12]}..., expected {str(digest)[:12]}...): "
+            "copy the whole folder again, or train again"
+        )
+
+
+@torch.no_grad()
+def _read_model(path: Path, config: ModelConfig) -> Transformer:
+    try:
+        with safe_open(path, framework="pt") as weights:
+            found = {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+            _check_tensors(path, found, config)
+            features = weights.get_tensor("token_features") if config.token_features else None
+            model = Transformer(config, seed=None, token_features=features)
+            for name, tensor in model.state_dict().items():
+                tensor.copy_(weights.get_tensor(name))
+    except (SafetensorError, OSError, InputError) as error:
+        raise ArtifactError(
+            f"{path} is not a whole safetensors file ({error}): train again"
+        ) from error
+    return model.eval()
+
+
+def _check_tensors(path: Path, found: Mapping[str, tuple[int, ...]], config: ModelConfig) -> None:
+    """Compare names and shapes with what the config asks for, before memory is given to them."""
+    if config.layers > len(found):
+        raise ArtifactError(
+            f"{path} holds {len(found)} tensors, too few for {config.layers} layers"
+        )
+    with torch.device("meta"):
+        shape = (config.vocab_size, config.token_features)
+        features = torch.empty(shape) if config.token_features else None
+        skeleton = Transformer(config, seed=None, token_features=features)
+    expected = {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
+    faults = [f"{name} is missing" for name in expected.keys() - found.keys()]
+    faults += [f"{name} is left over" for name in found.keys() - expected.keys()]
+    faults += [
+        f"{name} is {found[name]}, not {expected[name]}"
+        for name in expected.keys() & found.keys()
+        if found[name] != expected[name]
+    ]
+    if faults:
+        shown = "; ".join(sorted(faults)[:5]) + ("; ..." if len(faults) > 5 else "")
+        raise ArtifactError(f"{path} does not fit its {CONFIG_FILE}: {shown}")
