@@ -63,10 +63,11 @@ def _run_all(
         return
     import joblib
 
-    calls = _parallel(min(workers or usable_cores(), len(jobs)))(
-        joblib.delayed(_run_in_worker)(os.getpid(), function, index, job)
-        for index, job in enumerate(jobs)
-    )
+    with _children_ignore_ctrl_c():
+        calls = _parallel(min(workers or usable_cores(), len(jobs)))(
+            joblib.delayed(_run_in_worker)(os.getpid(), function, index, job)
+            for index, job in enumerate(jobs)
+        )
     done = 0
     with _closing(calls):
         try:
@@ -105,29 +106,35 @@ def _closing(calls: Generator[Any]) -> Iterator[None]:
             calls.close()
 
 
+@contextlib.contextmanager
+def _children_ignore_ctrl_c() -> Iterator[None]:
+    """Processes started inside ignore Ctrl-C, which is inherited; this one does so meanwhile.
+
+    A terminal sends it to every process of a command, and each worker, even one that is still
+    starting, would print a traceback; the parent ends them anyway. The mask that would only hold
+    it back is undone by multiprocessing's resource tracker.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _run_in_worker(
     parent: int, function: Callable[..., R], index: int, job: tuple[Any, ...]
 ) -> tuple[int, R]:
-    if os.getppid() == parent:
-        _obey_parent(parent)
+    if os.getppid() == parent and parent not in _watched_parents:
+        _watched_parents.add(parent)
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     return index, function(*job)
 
 
-def _obey_parent(parent: int) -> None:
-    """Leave Ctrl-C to the parent, which ends its workers; end when the parent is gone.
-
-    A terminal sends Ctrl-C to the workers too, which would each print a traceback. A parent that
-    was killed outright would leave workers that write into a folder where the next run is at work.
-    """
-    if parent in _watched_parents:
-        return
-    _watched_parents.add(parent)
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
 def _end_with(parent: int) -> None:
+    """End this worker once its parent is gone: the next run may be at work in the same folder."""
     while os.getppid() == parent:
         time.sleep(_PARENT_POLL_SECONDS)
     os._exit(1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,8 +133,8 @@ def token_features(
 
 def chips(
     arm: Arm, tokenizer: Tokenizer, word: str, told: NDArray[np.uint8] | None
-) -> list[dict[str, object]]:
-    """The word as the arm receives it: for each token its text, its ids, and what letters it shows."""
+) -> list[dict[str, Any]]:
+    """The word as the arm receives it: each token's text, its ids, and the letters it shows."""
     codec = arm_codec(arm, tokenizer)
     shown = []
     for piece in tokenizer.pieces(word):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +141,7 @@ def _chips(folder: Path, config: StrawberryConfig, word: str) -> dict[str, Any]:
 
     rows = embedding_rows(load_tokenizer(folder, ARMS["bpe"]))
 
-    def of(arm: Arm) -> list[dict[str, object]]:
+    def of(arm: Arm) -> list[dict[str, Any]]:
         tokenizer = load_tokenizer(folder, arm)
         return chips(arm, tokenizer, word, token_features(arm, tokenizer, rows=rows, seed=0))
 
@@ -153,8 +152,11 @@ def _chips(folder: Path, config: StrawberryConfig, word: str) -> dict[str, Any]:
 
 
 def _baseline(measure: str, prepared: Prepared, config: StrawberryConfig) -> float:
-    """The better of two guesses: the commonest count, and the count likeliest given what is asked
-    for and how long the subject is, both learned from training questions (20,000 of them)."""
+    """The better of two guesses, both learned from 20,000 training questions.
+
+    One says the commonest count, the other the count likeliest for what is asked and for the
+    length of the subject.
+    """
     generator = np.random.default_rng(3)
     if measure == "items":
         training = item_questions(20_000, generator)
@@ -262,7 +264,7 @@ def _effects_table(answers: Answers, interval: Bootstrap) -> Table:
             (
                 "visibility_minus_length",
                 "effect of visibility minus effect of length",
-                (sum(visible) - sum(longer)) / 2,
+                np.add(*visible) / 2 - np.add(*longer) / 2,
                 None,
             ),
         ]
@@ -276,17 +278,16 @@ def _effects_table(answers: Answers, interval: Bootstrap) -> Table:
         if {first, second} <= arms
     ]
     tests = [None if cells is None else factorial_permutation(cells) for *_, cells in found]
-    corrected = holm([test and test.p for test in tests])
+    corrected = holm([test.p if test else None for test in tests])
     rows = []
     for (name, said, differences, _), test, p_holm in zip(found, tests, corrected, strict=True):
-        bounds = interval(differences)
+        found_interval = interval(differences)
         method = (
             None if test is None else f"sign-flip permutation within seeds ({test.n} differences)"
         )
-        rows.append(
-            (name, said, bounds.estimate, bounds.low, bounds.high, method, test and test.p, p_holm,
-             bounds.n_items)
-        )  # fmt: skip
+        bounds = (found_interval.estimate, found_interval.low, found_interval.high)
+        p = None if test is None else test.p
+        rows.append((name, said, *bounds, method, p, p_holm, found_interval.n_items))
     columns = (
         Column("name", "Effect"),
         Column("statement", "What is compared"),
@@ -400,7 +401,7 @@ def _claim(config: StrawberryConfig, accuracy: Table, rescue: Table, effects: Ta
         for arm, measure, least in _controls(config)
     )  # fmt: skip
     tests = (effect, gain)
-    limits = LIMITS
+    limits: tuple[str, ...] = LIMITS
     if config.seeds < SEEDS_FOR_A_TEST:
         limits = (ONE_SEED_LIMIT.format(seeds=config.seeds), *LIMITS)
     return Claim(
@@ -462,8 +463,3 @@ def _evidence(
         if measure in ("count C", "count R")
     ]
     return tuple(found)
-
-
-def claim_record(claim: Claim) -> dict[str, Any]:
-    """A claim as JSON values, for the command line."""
-    return asdict(claim)

@@ -1,4 +1,4 @@
-"""Is the failure to count letters caused by tokenization?
+"""The strawberry experiment: whether tokenization causes the failure to count letters.
 
 Five arms of one small transformer are trained alike and see the same questions in the same order;
 only what they are shown of a word differs (`tokkit.experiments.arms`). This file prepares the
@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,6 @@ from tokkit.experiments.arms import (
     Arm,
     arm_codec,
     char_tokenizer,
-    chips,
     embedding_rows,
     single_letter_ids,
     token_features,
@@ -39,8 +38,6 @@ from tokkit.files import ensure_folder, read_json, sha256, write_json, write_tex
 from tokkit.model.checkpoint import is_checkpoint, save_checkpoint
 from tokkit.parallel import run_all
 from tokkit.probes.tasks import (
-    LETTERS,
-    MAX_COUNT,
     Question,
     QuestionPool,
     countable_words,
@@ -61,6 +58,7 @@ LETTER = "r"
 MEASURES = ("count A", "count R", "count C", "spelled A", "spelled C", "items")
 # Seeds of what is drawn once, before any training, and is the same for every arm and seed.
 _SPLIT_SEED, _QUESTION_SEED = 1, 2
+_QUESTIONS = {"A": 400, "R": 600, "C": 1200, "items": 600}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,13 +82,11 @@ class StrawberryConfig:
     positions: str = "learned"
     learning_rate: float = 3e-3
     warmup_steps: int = 100
-    questions: Mapping[str, int] = None  # type: ignore[assignment]
+    questions: Mapping[str, int] = field(default_factory=lambda: dict(_QUESTIONS))
     curve_points: int = 10
     curve_questions: int = 150
 
     def __post_init__(self) -> None:
-        if self.questions is None:
-            object.__setattr__(self, "questions", dict(_QUESTIONS))
         for name in ("seeds", "steps", "curve_points"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -101,7 +97,6 @@ class StrawberryConfig:
                 raise ConfigError(unknown_choice("arm", arm, ARMS))
 
 
-_QUESTIONS = {"A": 400, "R": 600, "C": 1200, "items": 600}
 PROFILES = {
     "quick": StrawberryConfig(),
     "full": StrawberryConfig(profile="full", seeds=6, steps=1600),
@@ -112,7 +107,8 @@ def profile(name: str, *, seeds: int | None = None) -> StrawberryConfig:
     """The settings of a profile, with another number of seeds if given."""
     if name not in PROFILES:
         raise ConfigError(unknown_choice("profile", name, PROFILES))
-    return replace(PROFILES[name], **({} if seeds is None else {"seeds": seeds}))
+    chosen = PROFILES[name]
+    return chosen if seeds is None else replace(chosen, seeds=seeds)
 
 
 Progress = Callable[[int, int, str], None]
@@ -173,7 +169,8 @@ def _longest_first(config: StrawberryConfig) -> list[str]:
 
 
 def _settings(config: StrawberryConfig) -> dict[str, Any]:
-    return json.loads(json.dumps(asdict(config))) | {"seeds": list(range(config.seeds))}
+    settings: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return settings | {"seeds": list(range(config.seeds))}
 
 
 def _claim_folder(place: Path, config: StrawberryConfig) -> None:

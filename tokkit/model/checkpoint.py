@@ -6,6 +6,7 @@ that a cut, altered or foreign file is told from a good one before anything is c
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
-from tokkit.errors import ArtifactError, ConfigError, InputError
+from tokkit.errors import ArtifactError, ConfigError
 from tokkit.files import atomic_folder, read_json, sha256, write_json, write_text
 from tokkit.model.config import ModelConfig
 from tokkit.model.transformer import Transformer
@@ -49,7 +51,7 @@ def save_checkpoint(
     with atomic_folder(folder) as place:
         write_text(place / TOKENIZER_FILE, tokenizer_json)
         tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-        save_file(tensors, place / WEIGHTS_FILE)
+        write_tensors(place / WEIGHTS_FILE, tensors)
         digests = {name: sha256(place / name) for name in (WEIGHTS_FILE, TOKENIZER_FILE)}
         record = {
             "schema": SCHEMA,
@@ -58,6 +60,16 @@ def save_checkpoint(
             "sha256": digests,
         }
         write_json(place / CONFIG_FILE, record)
+
+
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+) -> None:
+    """Write a safetensors file; a full disk is an OSError here, as it is for any other file."""
+    try:
+        save_file(tensors, path, metadata=metadata)
+    except SafetensorError as error:
+        raise OSError(errno.EIO, str(error), str(path)) from error
 
 
 def is_checkpoint(folder: str | os.PathLike[str]) -> bool:
@@ -93,7 +105,11 @@ def load_checkpoint(folder: str | os.PathLike[str]) -> Checkpoint:
 def _verify(path: Path, digest: object) -> None:
     if not path.is_file():
         raise ArtifactError(f"the checkpoint lacks {path}: copy the whole folder, or train again")
-    found = sha256(path)
+    try:
+        found = sha256(path)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ArtifactError(f"cannot read {path}: {reason}; check the place") from error
     if found != digest:
         raise ArtifactError(
             f"{path} is not the file that the checkpoint was saved with (it is cut, altered or "
@@ -112,7 +128,7 @@ def _read_model(path: Path, config: ModelConfig) -> Transformer:
             model = Transformer(config, seed=None, token_features=features)
             for name, tensor in model.state_dict().items():
                 tensor.copy_(weights.get_tensor(name))
-    except (SafetensorError, OSError, InputError) as error:
+    except (SafetensorError, OSError) as error:
         raise ArtifactError(
             f"{path} is not a whole safetensors file ({error}): train again"
         ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -13,6 +14,8 @@ NORMS = ("rmsnorm", "layernorm")
 NORM_PLACES = ("pre", "post")
 POSITIONS = ("rope", "learned", "sinusoidal", "alibi", "none")
 FEEDFORWARDS = ("swiglu", "gelu", "relu")
+
+LARGEST_SIZE = 1 << 20  # of any one count: a config from a file is data, and memory is dear
 
 _CHOICES = {
     "norm": NORMS,
@@ -56,14 +59,14 @@ class ModelConfig:
             if getattr(self, name) not in choices:
                 raise ConfigError(unknown_choice(name, getattr(self, name), choices))
         for name in ("vocab_size", "width", "layers", "query_heads", "context"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+            _check_size(name, getattr(self, name), least=1)
         for name in ("key_value_heads", "hidden_width", "token_features"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+            _check_size(name, getattr(self, name), least=0)
         for name in ("norm_epsilon", "rope_base"):
-            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
-                raise ConfigError(f"{name} must be above 0, got {getattr(self, name)}")
+            if not 0 < getattr(self, name) <= sys.float_info.max:
+                raise ConfigError(
+                    f"{name} must be above 0 and finite, got {_shown(getattr(self, name))}"
+                )
         # The two zeros that mean "the usual" are settled here, so that what is saved is explicit.
         if self.key_value_heads == 0:
             object.__setattr__(self, "key_value_heads", self.query_heads)
@@ -76,12 +79,13 @@ class ModelConfig:
         if self.width % self.query_heads:
             raise ConfigError(
                 f"width must be a multiple of query_heads, got {self.width} and "
-                f"{self.query_heads}: try width {self.query_heads * self.head_width or 1}"
+                f"{self.query_heads}: try width {self.query_heads * max(1, self.head_width)}"
             )
         if self.query_heads % self.key_value_heads:
             raise ConfigError(
                 "query_heads must be a multiple of key_value_heads, got "
-                f"{self.query_heads} and {self.key_value_heads}"
+                f"{self.query_heads} and {self.key_value_heads}: try key_value_heads "
+                f"{math.gcd(self.query_heads, self.key_value_heads)}"
             )
         if self.positions == "rope" and self.head_width % 2:
             raise ConfigError(
@@ -127,4 +131,15 @@ def _check_type(name: str, value: object, expected: str) -> None:
         "str": isinstance(value, str),
     }[expected]
     if not fits:
-        raise ConfigError(f"{name} must be of type {expected}, got {value!r}")
+        raise ConfigError(f"{name} must be of type {expected}, got {_shown(value)}")
+
+
+def _check_size(name: str, value: int, *, least: int) -> None:
+    if not least <= value <= LARGEST_SIZE:
+        raise ConfigError(f"{name} must lie in {least}..{LARGEST_SIZE}, got {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    """A value from outside, short enough for a line; a huge int has no decimal form."""
+    text = hex(value) if isinstance(value, int) and abs(value) >> 64 else repr(value)
+    return text if len(text) <= 40 else text[:37] + "..."

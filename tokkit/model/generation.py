@@ -46,7 +46,8 @@ def generate(
 
     Prompts of different lengths share a batch, padded on the right, where the causal mask hides
     the padding. `temperature` 0 takes the likeliest token (the lowest id among equals); above 0
-    it samples, from the `top_k` likeliest if top_k > 0, with `generator`. A token of `stop_ids`
+    it samples, from the `top_k` likeliest (and those equal to the last of them) if top_k > 0,
+    with `generator`. A token of `stop_ids`
     ends its row and is the row's last step. Probabilities are those of the model itself, before
     temperature and top_k.
 
@@ -76,10 +77,10 @@ def generate(
         probabilities = model(ids[active, : int(ends.max()) + 1], at=places).float().softmax(-1)
         chosen = _choose(probabilities, temperature, top_k, generator)
         best = probabilities.topk(min(candidates, probabilities.shape[-1]))
-        for i, row in enumerate(active.tolist()):
-            steps[row].append(
-                _step(probabilities[i], int(chosen[i]), best.indices[i], best.values[i])
-            )
+        taken = probabilities.gather(1, chosen[:, None])[:, 0]
+        columns = (active, chosen, taken, best.indices, best.values)
+        for row, *step in zip(*(column.tolist() for column in columns), strict=True):
+            steps[row].append(_step(*step))
         ids[active, lengths[active]] = chosen
         lengths[active] += 1
         going = [row for row in active.tolist() if steps[row][-1].id not in stop_ids]
@@ -105,13 +106,15 @@ def _choose(
     """The next id of each row of (N, V) probabilities."""
     if temperature == 0:
         return probabilities.argmax(-1)
-    logits = probabilities.log() / temperature
+    logits = probabilities.double().log()
+    # The best is moved to 0, or a temperature near 0 would leave nothing but infinities.
+    logits = (logits - logits.amax(-1, keepdim=True)) / temperature
     if top_k:
         least = logits.topk(min(top_k, logits.shape[-1])).values[:, -1:]
         logits = logits.masked_fill(logits < least, -math.inf)
     return torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
 
 
-def _step(probabilities: Tensor, chosen: int, ids: Tensor, values: Tensor) -> Step:
-    pairs = zip(ids.tolist(), values.tolist(), strict=True)
-    return Step(chosen, float(probabilities[chosen]), tuple(Candidate(i, p) for i, p in pairs))
+def _step(chosen: int, probability: float, ids: list[int], values: list[float]) -> Step:
+    pairs = zip(ids, values, strict=True)
+    return Step(chosen, probability, tuple(Candidate(i, p) for i, p in pairs))

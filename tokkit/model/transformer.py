@@ -103,6 +103,10 @@ def alibi_slopes(heads: int) -> Tensor:
 class Attention(nn.Module):
     """Causal self-attention with H query heads and G key-value heads."""
 
+    cosines: Tensor  # (context, K/2), with rope
+    sines: Tensor
+    slopes: Tensor  # (H,), with alibi
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
@@ -136,10 +140,14 @@ class Attention(nn.Module):
             key = key.repeat_interleave(heads // groups, dim=1)
             value = value.repeat_interleave(heads // groups, dim=1)
         mixed = self.tap_heads(self._attend(query, key, value))  # B H T K
-        return self.output(mixed.transpose(1, 2).reshape(batch, time, heads * width))
+        output: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, time, heads * width))
+        return output
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        bias = self._distance_bias(query.shape[2]) if self.config.positions == "alibi" else None
+        # With its batch axis: without it the kernel falls back to one that is half as fast.
+        bias = (
+            self._distance_bias(query.shape[2])[None] if self.config.positions == "alibi" else None
+        )
         if not self.tap_pattern.watched:
             return functional.scaled_dot_product_attention(
                 query, key, value, attn_mask=bias, is_causal=bias is None
@@ -150,7 +158,8 @@ class Attention(nn.Module):
             scores = scores.masked_fill(future, -math.inf)
         else:
             scores = scores + bias
-        return self.tap_pattern(scores.softmax(-1)) @ value
+        pattern: Tensor = self.tap_pattern(scores.softmax(-1))
+        return pattern @ value
 
     def _distance_bias(self, time: int) -> Tensor:
         """ALiBi's penalty with the causal mask in it: (H, T, T)."""
@@ -180,7 +189,8 @@ class FeedForward(nn.Module):
             hidden = functional.gelu(self.up(x), approximate="tanh")
         else:
             hidden = functional.relu(self.up(x))
-        return self.down(self.tap_hidden(hidden))
+        output: Tensor = self.down(self.tap_hidden(hidden))
+        return output
 
 
 class Block(nn.Module):
@@ -189,9 +199,10 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.post_norm = config.norm_place == "post"
-        self.attention_norm, self.feedforward_norm = Norm(config), Norm(config)
-        self.attention, self.feedforward = Attention(config), FeedForward(config)
-        self.tap_attention, self.tap_feedforward, self.tap_residual = Tap(), Tap(), Tap()
+        self.attention_norm, self.attention = Norm(config), Attention(config)
+        self.tap_attention = Tap()
+        self.feedforward_norm, self.feedforward = Norm(config), FeedForward(config)
+        self.tap_feedforward, self.tap_residual = Tap(), Tap()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D)."""
@@ -201,11 +212,15 @@ class Block(nn.Module):
         else:
             x = x + self.tap_attention(self.attention(self.attention_norm(x)))
             x = x + self.tap_feedforward(self.feedforward(self.feedforward_norm(x)))
-        return self.tap_residual(x)
+        residual: Tensor = self.tap_residual(x)
+        return residual
 
 
 class Transformer(nn.Module):
     """Token ids in, logits of the next token out."""
+
+    position_table: Tensor  # (context, D), with sinusoidal positions
+    token_features: Tensor  # (V, F), with config.token_features
 
     def __init__(
         self, config: ModelConfig, *, seed: int | None = 0, token_features: Tensor | None = None
@@ -232,9 +247,10 @@ class Transformer(nn.Module):
             self.register_buffer("token_features", _checked_features(config, token_features))
         elif token_features is not None:
             raise ConfigError("token features were given, but config.token_features is 0: set it")
+        self.tap_embedding = Tap()
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.final_norm = Norm(config) if config.norm_place == "pre" else None
-        self.tap_embedding, self.tap_final = Tap(), Tap()
+        self.tap_final = Tap()
         if seed is not None:
             initialise(self, seed)
 
@@ -256,7 +272,7 @@ class Transformer(nn.Module):
     def residual(self, ids: Tensor) -> Tensor:
         """The residual stream after the last block: (B, T) int64 -> (B, T, D)."""
         self._check_ids(ids)
-        x = self.tap_embedding(self.embed(ids))
+        x: Tensor = self.tap_embedding(self.embed(ids))
         for block in self.blocks:
             x = block(x)
         return x
@@ -318,9 +334,10 @@ def _checked_features(config: ModelConfig, features: Tensor | None) -> Tensor:
 def initialise(model: Transformer, seed: int) -> None:
     """Fill every parameter once, from a generator of its own, seeded by `seed` and its name.
 
-    So two models that share a parameter's name and shape start with the same values in it,
-    whatever else differs. Spread: linear maps 1/sqrt(inputs), those that write to the residual
-    stream less by sqrt(2 x layers) (Radford et al. 2019); tables of rows 1/sqrt(width).
+    So two models of as many layers that share a parameter's name and shape start with the same
+    values in it, whatever else differs. Spread: linear maps 1/sqrt(inputs), those that write to
+    the residual stream less by sqrt(2 x layers) (Radford et al. 2019); tables of rows
+    1/sqrt(width).
     """
     residual_scale = (2 * model.config.layers) ** -0.5
     for name, parameter in model.named_parameters():

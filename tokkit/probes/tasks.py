@@ -37,8 +37,8 @@ OF_LIST = "s are in the list"
 END = "?"
 
 _QUESTION = re.compile(
-    rf"{ASK} (?P<letter>[a-z])'s are in (?:(?P<word>[a-z]+)|the letters (?P<letters>[a-z](?: [a-z])*))"
-    rf"\{END}"
+    rf"{ASK} (?P<letter>[a-z])(?:{OF_WORD}(?P<word>[a-z]+)"
+    rf"|{OF_LETTERS} (?P<letters>[a-z](?: [a-z])*))\{END}"
 )
 _LIST_QUESTION = re.compile(rf"{ASK} (?P<item>[a-z]+){OF_LIST} (?P<list>[a-z]+(?: [a-z]+)*)\{END}")
 
@@ -136,7 +136,7 @@ class QuestionPool:
         self._keys = list(self.cells)
 
     def draw(self, n: int, generator: np.random.Generator) -> list[Question]:
-        """n word questions: a cell, then a count in it, then a word, each uniformly."""
+        """Word questions, n of them: a cell, then a count in it, then a word, each uniformly."""
         uniform = generator.random((n, 3))
         questions = []
         for u, v, w in uniform:
@@ -166,7 +166,7 @@ class QuestionPool:
 
 
 def item_questions(n: int, generator: np.random.Generator) -> list[Question]:
-    """n questions on lists of items: the count 0 to 3 is uniform, whatever item and length."""
+    """Questions on lists of items, n of them: the count 0 to 3 is uniform for any item, length."""
     questions = []
     for _ in range(n):
         asked = int(generator.integers(len(ITEMS)))
@@ -218,8 +218,11 @@ def split_words(
     seen = frozenset().union(*(multi[i] for i in a))
     r = [i for i in sorted(fresh) if multi[i] and multi[i] <= seen]
     c = [i for i, ids in enumerate(multi) if ids and ids <= novel]
-    pick = lambda indices: tuple(words[i] for i in indices)  # noqa: E731
-    return WordSplits(pick(a), pick(r), pick(c), frozenset(novel))
+
+    def named(indices: list[int]) -> tuple[str, ...]:
+        return tuple(words[i] for i in indices)
+
+    return WordSplits(named(a), named(r), named(c), frozenset(novel))
 
 
 def countable_words(words: Iterable[str], *, min_letters: int, max_letters: int) -> list[str]:

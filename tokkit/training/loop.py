@@ -2,7 +2,8 @@
 
 A batch depends on its step number alone, so the state of a run is its parameters, the moments of
 the optimizer (AdamW, Loshchilov and Hutter 2019) and the step: one safetensors file, replaced
-whole. A run that is killed and started again ends with the same bits as one never interrupted.
+whole. A run that is killed and started again ends with the same bits as one never interrupted,
+on the same machine and with as many threads: another number adds up in another order.
 """
 
 from __future__ import annotations
@@ -51,15 +52,19 @@ class TrainingConfig:
         for name in ("steps", "log_every"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("warmup_steps", "evaluate_every", "weight_decay", "save_seconds"):
+        for name in ("warmup_steps", "evaluate_every", "save_seconds"):
             if not getattr(self, name) >= 0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
+            raise ConfigError(f"weight_decay must be 0 or above, finite, got {self.weight_decay}")
         for name in ("learning_rate", "clip_norm"):
             if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
-                raise ConfigError(f"{name} must be above 0, got {getattr(self, name)}")
-        for name in ("beta1", "beta2", "final_fraction"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} must lie in 0..1, got {getattr(self, name)}")
+                raise ConfigError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be from 0 to below 1, got {getattr(self, name)}")
+        if not 0 <= self.final_fraction <= 1:
+            raise ConfigError(f"final_fraction must lie in 0..1, got {self.final_fraction}")
 
     def rate_at(self, step: int) -> float:
         """The learning rate of a step, counted from 0: linear warm-up, then a cosine."""
@@ -97,8 +102,9 @@ def train(
     `batch_at(step)` gives the batch of a step and must depend on nothing else. Mean cross-entropy
     in nats, the learning rate and what `evaluate` returns are appended to metrics.jsonl.
     `identity` names all else that the run depends on (data, seed): a state of another identity
-    or config is refused (ArtifactError). A loss that is not finite stops the run (TokkitError).
-    Interrupted at any moment, it loses at most the last `config.save_seconds` of work.
+    or config is refused (ArtifactError). A loss or gradient that is not finite stops the run
+    (TokkitError) before it spoils a parameter. Interrupted at any moment, a run loses at most the
+    last `config.save_seconds` of work.
     """
     place = ensure_folder(folder)
     fingerprint = _fingerprint(model, config, identity)
@@ -113,11 +119,12 @@ def train(
             if line:
                 metrics.write(json.dumps(line, allow_nan=False) + "\n")
                 metrics.flush()
-            if time.monotonic() - saved_at >= config.save_seconds:
+            last = step + 1 == config.steps
+            if last or time.monotonic() - saved_at >= config.save_seconds:
+                # First the metrics: a state on the disk says that its lines are there too.
+                os.fsync(metrics.fileno())
                 _save(place / STATE_FILE, model, optimizer, step + 1, fingerprint)
                 saved_at = time.monotonic()
-    if start < config.steps:
-        _save(place / STATE_FILE, model, optimizer, config.steps, fingerprint)
 
 
 def _take_step(
@@ -126,23 +133,29 @@ def _take_step(
     batch: Batch,
     config: TrainingConfig,
     step: int,
-) -> Tensor:
+) -> float:
     for group in optimizer.param_groups:
         group["lr"] = config.rate_at(step)
     logits = model(batch.ids, at=(batch.rows, batch.positions))
     loss = functional.cross_entropy(logits, batch.targets)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
+    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm))
+    value = float(loss.detach())
+    if not (math.isfinite(value) and math.isfinite(norm)):
+        raise TokkitError(
+            f"the loss is {value} and the norm of its gradient {norm} at step {step + 1}: training "
+            f"diverged; use a lower learning rate than {config.learning_rate:g}"
+        )
     optimizer.step()
-    return loss.detach()
+    return value
 
 
 def _metrics_of(
     model: Transformer,
     config: TrainingConfig,
     step: int,
-    loss: Tensor,
+    loss: float,
     evaluate: Evaluate | None,
 ) -> dict[str, Any] | None:
     done = step + 1
@@ -152,13 +165,7 @@ def _metrics_of(
     )
     if not (last or evaluating or done % config.log_every == 0):
         return None
-    value = float(loss)
-    if not math.isfinite(value):
-        raise TokkitError(
-            f"the loss is {value} at step {done}: training diverged; use a lower learning rate "
-            f"than {config.learning_rate:g}"
-        )
-    line: dict[str, Any] = {"step": done, "loss": value, "learning_rate": config.rate_at(step)}
+    line: dict[str, Any] = {"step": done, "loss": loss, "learning_rate": config.rate_at(step)}
     if evaluating and evaluate is not None:
         line["evaluation"] = dict(evaluate(model))
     return line
@@ -167,8 +174,16 @@ def _metrics_of(
 def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl, in order; a last line cut short by a kill is left out."""
     path = Path(folder) / METRICS_FILE
-    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
-    return [json.loads(line) for line in lines[:-1]]
+    if not path.exists():
+        return []
+    try:
+        whole, _, _ = path.read_bytes().rpartition(b"\n")
+        return [json.loads(line) for line in whole.splitlines()]
+    except ValueError as error:
+        raise ArtifactError(
+            f"{path} does not hold one JSON record a line ({error}): delete {path.parent} "
+            "to start over"
+        ) from error
 
 
 def _keep_metrics(path: Path, *, until: int) -> None:
@@ -178,7 +193,8 @@ def _keep_metrics(path: Path, *, until: int) -> None:
 
 
 def _optimizer(model: Transformer, config: TrainingConfig) -> torch.optim.AdamW:
-    matrices, others = [], []
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
     for name, parameter in model.named_parameters():
         (matrices if name.endswith(".weight") and parameter.ndim == 2 else others).append(parameter)
     groups = [
