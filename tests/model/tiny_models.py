@@ -34,8 +34,8 @@ def shaken(model: Transformer, seed: int = 5) -> Transformer:
     return model.eval()
 
 
-def tiny_model(*, seed: int = 0, token_features: Tensor | None = None, **changed: Any):
-    return shaken(Transformer(tiny_config(**changed), seed=seed, token_features=token_features))
+def tiny_model(*, seed: int = 0, **changed: Any) -> Transformer:
+    return shaken(Transformer(tiny_config(**changed), seed=seed))
 
 
 def some_ids(batch: int = BATCH, time: int = TIME, vocab: int = VOCAB, seed: int = 1) -> Tensor:

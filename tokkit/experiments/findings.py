@@ -103,7 +103,7 @@ def find(folder: Path, config: StrawberryConfig) -> dict[str, Any]:
     answers, prepared = Answers(folder, config), load_prepared(folder)
     generator = np.random.default_rng(0)
     interval = lambda values: hierarchical_bootstrap(values, generator)  # noqa: E731
-    baselines = {m: _baseline(m, prepared, config) for m in MEASURES}
+    baselines = _baselines(prepared, config)
     accuracy = _accuracy_table(answers, MEASURES, baselines, interval)
     rescue = _rescue_table(answers, interval)
     effects = _effects_table(answers, interval)
@@ -151,23 +151,26 @@ def _chips(folder: Path, config: StrawberryConfig, word: str) -> dict[str, Any]:
 # Baselines: what can be had without counting -----------------------------------------------------
 
 
-def _baseline(measure: str, prepared: Prepared, config: StrawberryConfig) -> float:
-    """The better of two guesses, both learned from 20,000 training questions.
+def _baselines(prepared: Prepared, config: StrawberryConfig) -> dict[str, float]:
+    """For each measure the better of two guesses, learned from 20,000 training questions.
 
     One says the commonest count, the other the count likeliest for what is asked and for the
     length of the subject.
     """
     generator = np.random.default_rng(3)
-    if measure == "items":
-        training = item_questions(20_000, generator)
-    else:
-        pool = QuestionPool(prepared.splits["A"], min_words=config.min_cell_words)
-        training = pool.draw(20_000, generator)
+    pool = QuestionPool(prepared.splits["A"], min_words=config.min_cell_words)
+    of_words, of_items = pool.draw(20_000, generator), item_questions(20_000, generator)
+    return {
+        measure: _best_guess(of_items if measure == "items" else of_words, asked)
+        for measure, asked in prepared.questions.items()
+    }
+
+
+def _best_guess(training: Sequence[Question], asked: Sequence[Question]) -> float:
     overall = Counter(question.truth for question in training)
     given: dict[tuple[str, int], Counter[int]] = defaultdict(Counter)
     for question in training:
         given[_known(question)][question.truth] += 1
-    asked = prepared.questions[measure]
     majority = overall.most_common(1)[0][0]
     always = sum(question.truth == majority for question in asked)
     informed = sum((given[_known(q)] or overall).most_common(1)[0][0] == q.truth for q in asked)

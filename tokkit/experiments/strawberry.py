@@ -78,7 +78,7 @@ class StrawberryConfig:
     min_cell_words: int = 5
     width: int = 64
     layers: int = 2
-    heads: int = 4
+    heads: int = 8
     positions: str = "learned"
     learning_rate: float = 3e-3
     warmup_steps: int = 100

@@ -122,7 +122,8 @@ def _verify(path: Path, digest: object) -> None:
 def _read_model(path: Path, config: ModelConfig) -> Transformer:
     try:
         with safe_open(path, framework="pt") as weights:
-            found = {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+            slices = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
+            found = {n: f"{s.get_dtype()} {tuple(s.get_shape())}" for n, s in slices.items()}
             _check_tensors(path, found, config)
             features = weights.get_tensor("token_features") if config.token_features else None
             model = Transformer(config, seed=None, token_features=features)
@@ -135,8 +136,11 @@ def _read_model(path: Path, config: ModelConfig) -> Transformer:
     return model.eval()
 
 
-def _check_tensors(path: Path, found: Mapping[str, tuple[int, ...]], config: ModelConfig) -> None:
-    """Compare names and shapes with what the config asks for, before memory is given to them."""
+def _check_tensors(path: Path, found: Mapping[str, str], config: ModelConfig) -> None:
+    """Compare names, types and shapes, as "F32 (23, 30)", with what the config asks for.
+
+    Done on a skeleton without memory: what a file says of itself is not believed first.
+    """
     if config.layers > len(found):
         raise ArtifactError(
             f"{path} holds {len(found)} tensors, too few for {config.layers} layers"
@@ -145,7 +149,9 @@ def _check_tensors(path: Path, found: Mapping[str, tuple[int, ...]], config: Mod
         shape = (config.vocab_size, config.token_features)
         features = torch.empty(shape) if config.token_features else None
         skeleton = Transformer(config, seed=None, token_features=features)
-    expected = {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
+    expected = {
+        name: f"F32 {tuple(tensor.shape)}" for name, tensor in skeleton.state_dict().items()
+    }
     faults = [f"{name} is missing" for name in expected.keys() - found.keys()]
     faults += [f"{name} is left over" for name in found.keys() - expected.keys()]
     faults += [

@@ -1,8 +1,10 @@
 """A decoder-only transformer, read from top to bottom.
 
+
 Shapes are written with one letter an axis:
     B batch   T time (tokens)   V vocabulary   D width of the residual stream
     H query heads   G key-value heads   K head width (D / H)   M hidden width   F token features
+
 
 Sources: Vaswani et al. 2017 (attention, sinusoidal positions, post-norm); Radford et al. 2019
 (pre-norm GPT-2); Zhang and Sennrich 2019 (RMSNorm); Su et al. 2021 (rotary positions);
@@ -21,6 +23,13 @@ from torch.nn import functional
 
 from tokkit.errors import ConfigError, InputError
 from tokkit.model.config import ModelConfig
+
+Places = tuple[Tensor, Tensor]  # rows and positions, (N,) int64 each
+
+
+def take(x: Tensor, at: Places) -> Tensor:
+    """The vectors of x (B, T, D) at N places, as sequences of one: (N, 1, D)."""
+    return x[at][:, None]
 
 
 class Tap(nn.Module):
@@ -69,6 +78,7 @@ class Norm(nn.Module):
 def rotary_tables(context: int, head_width: int, base: float) -> tuple[Tensor, Tensor]:
     """Cosines and sines of position times frequency, each (T, K/2) float32.
 
+
     Pair i of a head turns by base^(-2i/K) radians a token (Su et al. 2021, equation 15).
     """
     frequencies = base ** (-torch.arange(0, head_width, 2, dtype=torch.float64) / head_width)
@@ -90,6 +100,7 @@ def sinusoidal_table(context: int, width: int) -> Tensor:
 
 def alibi_slopes(heads: int) -> Tensor:
     """The slope of each head, (H,): a geometric series from 2^(-8/H) (Press et al. 2022).
+
 
     For a number of heads that is no power of two, the series of the power below is completed
     with every second slope of the power above, as the authors' text prescribes.
@@ -124,48 +135,53 @@ class Attention(nn.Module):
         if config.positions == "alibi":
             self.register_buffer("slopes", alibi_slopes(config.query_heads), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, T, D); position t sees positions 0 to t only."""
-        batch, time, _ = x.shape
-        heads, groups = self.config.query_heads, self.config.key_value_heads
-        width = self.config.head_width
-        query = self.query(x).view(batch, time, heads, width).transpose(1, 2)  # B H T K
-        key = self.key(x).view(batch, time, groups, width).transpose(1, 2)  # B G T K
-        value = self.value(x).view(batch, time, groups, width).transpose(1, 2)
+    def forward(self, x: Tensor, at: Places | None = None) -> Tensor:
+        """(B, T, D) -> (B, T, D), or (N, 1, D) at N places; position t sees 0 to t only."""
+        query = self._split(self.query(x if at is None else take(x, at)))  # B H T K, or N H 1 K
+        key, value = self._split(self.key(x)), self._split(self.value(x))  # B G T K
         if self.config.positions == "rope":
-            cosines, sines = self.cosines[:time], self.sines[:time]
-            query, key = rotate(query, cosines, sines), rotate(key, cosines, sines)
+            cosines, sines = self.cosines[: x.shape[1]], self.sines[: x.shape[1]]
+            key = rotate(key, cosines, sines)
+            if at is not None:
+                cosines, sines = (table[at[1]][:, None, None] for table in (cosines, sines))
+            query = rotate(query, cosines, sines)
         query, key, value = self.tap_query(query), self.tap_key(key), self.tap_value(value)
-        if groups < heads:
-            key = key.repeat_interleave(heads // groups, dim=1)
-            value = value.repeat_interleave(heads // groups, dim=1)
-        mixed = self.tap_heads(self._attend(query, key, value))  # B H T K
-        output: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, time, heads * width))
+        if at is not None:
+            key, value = key[at[0]], value[at[0]]
+        if (group := self.config.query_heads // self.config.key_value_heads) > 1:
+            key, value = (side.repeat_interleave(group, dim=1) for side in (key, value))
+        mixed: Tensor = self.tap_heads(self._attend(query, key, value, at))
+        output: Tensor = self.output(mixed.transpose(1, 2).flatten(2, 3))
         return output
 
-    def _attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        # With its batch axis: without it the kernel falls back to one that is half as fast.
-        bias = (
-            self._distance_bias(query.shape[2])[None] if self.config.positions == "alibi" else None
-        )
+    def _split(self, x: Tensor) -> Tensor:
+        """(B, T, heads x K) -> (B, heads, T, K)."""
+        return x.view(*x.shape[:2], -1, self.config.head_width).transpose(1, 2)
+
+    def _attend(self, query: Tensor, key: Tensor, value: Tensor, at: Places | None) -> Tensor:
+        plain = at is None and self.config.positions != "alibi"
+        if plain and not self.tap_pattern.watched:
+            return functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        steps = torch.arange(key.shape[2], device=key.device)
+        asked = steps[None] if at is None else at[1][:, None]
+        bias = self._distance_bias((asked[:, :, None] - steps)[:, None])
         if not self.tap_pattern.watched:
-            return functional.scaled_dot_product_attention(
-                query, key, value, attn_mask=bias, is_causal=bias is None
-            )
-        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5  # B H T T
-        if bias is None:
-            future = torch.ones_like(scores[0, 0], dtype=torch.bool).triu(1)
-            scores = scores.masked_fill(future, -math.inf)
-        else:
-            scores = scores + bias
+            return functional.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5 + bias
         pattern: Tensor = self.tap_pattern(scores.softmax(-1))
         return pattern @ value
 
-    def _distance_bias(self, time: int) -> Tensor:
-        """ALiBi's penalty with the causal mask in it: (H, T, T)."""
-        steps = torch.arange(time, device=self.slopes.device)
-        distance = (steps[:, None] - steps[None, :]).to(self.slopes.dtype)
-        bias = -self.slopes[:, None, None] * distance
+    def _distance_bias(self, distance: Tensor) -> Tensor:
+        """What a score gets for how far its key lies back, (..., 1, T, T): -inf for the future.
+
+
+        Between, ALiBi's penalty for each head, and 0 for all other positions. The batch axis
+        stays: without it the fused kernel falls back to one that is half as fast.
+        """
+        if self.config.positions == "alibi":
+            bias = -self.slopes[:, None, None] * distance
+        else:
+            bias = torch.zeros_like(distance, dtype=self.query.weight.dtype)
         return bias.masked_fill(distance < 0, -math.inf)
 
 
@@ -204,15 +220,18 @@ class Block(nn.Module):
         self.feedforward_norm, self.feedforward = Norm(config), FeedForward(config)
         self.tap_feedforward, self.tap_residual = Tap(), Tap()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, D) -> (B, T, D)."""
+    def forward(self, x: Tensor, at: Places | None = None) -> Tensor:
+        """(B, T, D) -> (B, T, D), or (N, 1, D) at N places."""
+        stream = x if at is None else take(x, at)
         if self.post_norm:
-            x = self.attention_norm(x + self.tap_attention(self.attention(x)))
-            x = self.feedforward_norm(x + self.tap_feedforward(self.feedforward(x)))
+            stream = self.attention_norm(stream + self.tap_attention(self.attention(x, at)))
+            stream = self.feedforward_norm(stream + self.tap_feedforward(self.feedforward(stream)))
         else:
-            x = x + self.tap_attention(self.attention(self.attention_norm(x)))
-            x = x + self.tap_feedforward(self.feedforward(self.feedforward_norm(x)))
-        residual: Tensor = self.tap_residual(x)
+            normed = self.attention_norm(x)
+            stream = stream + self.tap_attention(self.attention(normed, at))
+            normed = self.feedforward_norm(stream)
+            stream = stream + self.tap_feedforward(self.feedforward(normed))
+        residual: Tensor = self.tap_residual(stream)
         return residual
 
 
@@ -226,6 +245,7 @@ class Transformer(nn.Module):
         self, config: ModelConfig, *, seed: int | None = 0, token_features: Tensor | None = None
     ) -> None:
         """Build and initialise from `seed`; with None leave the parameters unfilled, for a loader.
+
 
         `token_features`, (V, F) and given exactly when config.token_features is F > 0, holds
         fixed numbers known of each token; a learned (F, D) matrix embeds them.
@@ -254,28 +274,33 @@ class Transformer(nn.Module):
         if seed is not None:
             initialise(self, seed)
 
-    def forward(self, ids: Tensor, at: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    def forward(self, ids: Tensor, at: Places | None = None) -> Tensor:
         """Logits (B, T, V) float32 of ids (B, T) int64.
 
+
         With `at` = (rows, positions), two int64 vectors of length N, only the logits at those
-        places, (N, V): unembedding is the dearest step of a small model.
+        places, (N, V). The last block then works at those places only, and so do its activations,
+        (N, 1, D): with unembedding it is half the cost of a small model.
         Raises InputError when an id or the length is outside of what the config allows.
         """
-        hidden = self.residual(ids)
+        hidden = self.residual(ids, at)
         if at is not None:
-            hidden = hidden[at]
+            hidden = hidden[:, 0]
         if self.final_norm is not None:
             hidden = self.final_norm(hidden)
         unembedding = self.embedding if self.unembedding is None else self.unembedding
         return functional.linear(self.tap_final(hidden), unembedding)
 
-    def residual(self, ids: Tensor) -> Tensor:
-        """The residual stream after the last block: (B, T) int64 -> (B, T, D)."""
+    def residual(self, ids: Tensor, at: Places | None = None) -> Tensor:
+        """The residual stream after the last block: (B, T) int64 -> (B, T, D), or (N, 1, D)."""
         self._check_ids(ids)
+        if at is not None:
+            _check_places(at, ids)
         x: Tensor = self.tap_embedding(self.embed(ids))
-        for block in self.blocks:
+        for block in self.blocks[:-1]:
             x = block(x)
-        return x
+        last: Tensor = self.blocks[-1](x, at)
+        return last
 
     def embed(self, ids: Tensor) -> Tensor:
         """The rows of the ids, with token features and absolute positions added: (B, T, D)."""
@@ -320,6 +345,14 @@ class Transformer(nn.Module):
         return parts
 
 
+def _check_places(at: Places, ids: Tensor) -> None:
+    # A position of -1 would be masked from all keys and give NaN, so none counts from the end.
+    for name, places, size in zip(("rows", "positions"), at, ids.shape, strict=True):
+        low, high = (int(bound) for bound in torch.aminmax(places)) if len(places) else (0, 0)
+        if low < 0 or high >= size:
+            raise InputError(f"{name} must lie in 0..{size - 1}, got {low if low < 0 else high}")
+
+
 def _checked_features(config: ModelConfig, features: Tensor | None) -> Tensor:
     shape = (config.vocab_size, config.token_features)
     if features is None or tuple(features.shape) != shape:
@@ -333,6 +366,7 @@ def _checked_features(config: ModelConfig, features: Tensor | None) -> Tensor:
 @torch.no_grad()
 def initialise(model: Transformer, seed: int) -> None:
     """Fill every parameter once, from a generator of its own, seeded by `seed` and its name.
+
 
     So two models of as many layers that share a parameter's name and shape start with the same
     values in it, whatever else differs. Spread: linear maps 1/sqrt(inputs), those that write to

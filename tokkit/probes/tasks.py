@@ -12,7 +12,7 @@ Three tasks that need the same counting and differ in what is counted:
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -119,10 +119,10 @@ class QuestionPool:
     def __init__(self, words: Sequence[str], *, min_words: int) -> None:
         cells: dict[tuple[str, int], dict[int, list[str]]] = defaultdict(lambda: defaultdict(list))
         for word in words:
-            counts = Counter(word)
             for letter in LETTERS:
-                if counts[letter] <= MAX_COUNT:
-                    cells[letter, len(word)][counts[letter]].append(word)
+                count = word.count(letter)
+                if count <= MAX_COUNT:
+                    cells[letter, len(word)][count].append(word)
         self.cells: dict[tuple[str, int], tuple[tuple[int, list[str]], ...]] = {}
         for key in sorted(cells):
             enough = {c: w for c, w in sorted(cells[key].items()) if len(w) >= min_words}

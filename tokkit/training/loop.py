@@ -178,7 +178,10 @@ def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
         return []
     try:
         whole, _, _ = path.read_bytes().rpartition(b"\n")
-        return [json.loads(line) for line in whole.splitlines()]
+        lines = [json.loads(line) for line in whole.splitlines()]
+        if not all(isinstance(line, dict) and isinstance(line.get("step"), int) for line in lines):
+            raise ValueError("a line has no step")
+        return lines
     except ValueError as error:
         raise ArtifactError(
             f"{path} does not hold one JSON record a line ({error}): delete {path.parent} "
