@@ -53,3 +53,6 @@ def plant_answers(folder, config, accuracy_of):
             path = folder / "answers" / f"{arm}-{seed}.jsonl"
             path.parent.mkdir(exist_ok=True)
             path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+            done = folder / "training" / f"{arm}-{seed}" / "done.json"
+            done.parent.mkdir(parents=True, exist_ok=True)
+            done.write_text('{"wall_seconds": 1.5}')
