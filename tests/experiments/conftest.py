@@ -27,7 +27,7 @@ def run_folder(prepared_folder, tmp_path):
 
 
 def plant_answers(folder, config, accuracy_of):
-    """Write answers that are right with probability accuracy_of(arm, measure), and empty metrics."""
+    """Write answers that are right with probability accuracy_of(arm, measure); no metrics."""
     questions = load_prepared(folder).questions
     generator = np.random.default_rng(0)
     for arm in config.arms:

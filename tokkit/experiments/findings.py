@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokkit.errors import ArtifactError
-from tokkit.files import read_json
 from tokkit.experiments.arms import ARMS, Arm, chips, embedding_rows, token_features
+from tokkit.files import read_json
 from tokkit.probes.tasks import Question, QuestionPool, item_questions, word_question
 from tokkit.results import Claim, Column, Control, Evidence, Table, Verdict
 from tokkit.stats import Interval, factorial_permutation, hierarchical_bootstrap, holm, mcnemar
