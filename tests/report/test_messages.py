@@ -101,7 +101,8 @@ def test_breakdown_pools_by_the_number_of_questions():
 
 def test_strawberry_message_counts_models():
     rows = [{"arm": "bpe", "correct": False}, {"arm": "bpe", "correct": True}]
-    assert messages.strawberry(ARMS, rows) == "Right answers: 1 of 2 with letters hidden."
+    said = messages.strawberry("How many?", ARMS, rows)
+    assert said == "How many? Right answers: 1 of 2 with letters hidden."
 
 
 def test_gain_has_a_sign():

@@ -196,8 +196,8 @@ def _pooled(rows: Sequence[Record], names: set[str], column: str, place: float) 
     return right / total if total else None
 
 
-def strawberry(arms: Sequence[Arm], rows: Sequence[Record]) -> str:
-    """How many models answer the question itself right, by what they see."""
+def strawberry(question: str, arms: Sequence[Arm], rows: Sequence[Record]) -> str:
+    """How many models answer one wording of the question right, by what they see."""
     parts = []
     for letters, members in by_letters(arms).items():
         names = {arm.name for arm in members}
@@ -206,7 +206,7 @@ def strawberry(arms: Sequence[Arm], rows: Sequence[Record]) -> str:
             right = sum(row.get("correct") is True for row in given)
             words = LETTERS.get(letters, letters or "other input")
             parts.append(f"{right} of {len(given)} with {words}")
-    return f"Right answers: {listing(parts)}." if parts else ""
+    return f"{question} Right answers: {listing(parts)}." if parts else ""
 
 
 def gain(row: Record) -> str:

@@ -168,10 +168,9 @@ def _question_section(result: Result, arms: Sequence[Arm], rows: Sequence[Record
     default = str(result.values.get("question", ""))
     questions = dict.fromkeys(str(row.get("question") or default) for row in rows)
     blocks: list[Block | None] = []
-    if rows:
-        blocks.append(Text(messages.strawberry(arms, rows)))
     for question in questions:
         own = [row for row in rows if str(row.get("question") or default) == question]
+        blocks.append(Text(messages.strawberry(question, arms, own)))
         blocks.append(_answers(question, result.values.get("truth"), arms, own))
     return generic.section("question", "What each model answers", tuple(blocks))
 
