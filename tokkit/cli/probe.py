@@ -61,13 +61,13 @@ def ask(
     if len(paths) > 1:
         wanted = seed if seed is not None else min(_seed_of(path) for path in paths)
         paths = find_checkpoints(model, seed=wanted)
+    journeys = [follow(load_target(path), question, neighbours=neighbours) for path in paths]
     if parse_question(question) is None:
         say(
             "this is no counting question that tokkit knows, so its truth is not known; it knows "
             '"How many r\'s are in strawberry?"',
             quiet=quiet,
         )
-    journeys = [follow(load_target(path), question, neighbours=neighbours) for path in paths]
     if as_json:
         print_json({"question": question, "models": [_record(*pair) for pair in journeys]})
         return
