@@ -36,7 +36,7 @@ def experiment() -> None:
 @click.option(
     "--quick", "size", flag_value="quick", default=True, help="Every arm, 1 seed (the default)."
 )
-@click.option("--full", "size", flag_value="full", help="Every arm, 6 seeds, longer training.")
+@click.option("--full", "size", flag_value="full", help="Every arm, 6 seeds.")
 @click.option("--seeds", type=click.IntRange(1, 1000), help="Another number of seeds.")
 @jobs_option
 @json_option

@@ -69,7 +69,7 @@ class StrawberryConfig:
 
     profile: str = "quick"
     seeds: int = 1
-    steps: int = 900
+    steps: int = 1300
     batch_questions: int = 192  # a step, a third of them of each task
     arms: tuple[str, ...] = tuple(ARMS)
     merges: int = 1000
@@ -102,7 +102,7 @@ class StrawberryConfig:
 
 PROFILES = {
     "quick": StrawberryConfig(),
-    "full": StrawberryConfig(profile="full", seeds=6, steps=1300),
+    "full": StrawberryConfig(profile="full", seeds=6),
 }
 
 
