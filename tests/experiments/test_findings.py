@@ -32,7 +32,7 @@ def test_a_planted_effect_is_found(run_folder):
     assert effects["placebo_minus_bpe"]["low"] < 0 < effects["placebo_minus_bpe"]["high"]
     # Six differences of one sign: 2 of the 64 arrangements are as extreme.
     assert effects["visibility"]["p"] == pytest.approx(2 / 64)
-    assert any("no permutation test" in limit for limit in claim.limits)
+    assert any("no test over seeds" in limit for limit in claim.limits)
 
 
 def test_where_showing_letters_changes_nothing_the_claim_is_contradicted(run_folder):
@@ -106,7 +106,7 @@ def test_the_table_holds_what_the_answers_say(run_folder):
 def test_nobody_who_knows_letter_and_length_only_beats_the_baseline(run_folder):
     baselines = claimed(run_folder, TINY, as_expected)["values"]["chance"]
     assert baselines["items"] == pytest.approx(0.25, abs=0.1)
-    assert baselines["count C"] <= 0.40
+    assert 0.25 <= baselines["count C"] <= 0.60
 
 
 def test_answers_cut_short_are_named(run_folder):

@@ -69,7 +69,10 @@ def escape(text: str) -> str:
 
 def print_json(value: Any) -> None:
     """Print one strict JSON object to stdout, in UTF-8 whatever the terminal speaks."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    written = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    # What a terminal could take for a command is left to JSON's own escapes.
+    text = "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in written)
+    text = text.replace("\x7f", "\\u007f")
     click.echo(text.encode("utf-8", "backslashreplace"))
 
 

@@ -160,8 +160,8 @@ def _likeliest(step: StepView) -> Any:
 def _hidden(view: TokenView) -> Any:
     from rich.text import Text
 
-    if view.told is not None and view.kind == "token":
-        return _plain(f"told {view.told!r}" if view.told else "")
+    if view.told and view.kind == "token":
+        return _plain(f"{view.hidden} told {view.told!r}".lstrip())
     return Text(view.hidden, "bold red") if view.hidden else Text("")
 
 

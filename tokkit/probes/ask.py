@@ -113,7 +113,8 @@ def _view_tokens(target: Target, text: str, neighbours: int) -> tuple[TokenView,
         ids = codec.expand([piece.id]) if isinstance(codec, OpaqueIds) else [piece.id]
         letters = "".join(c for c in piece.text.lower() if c in LETTERS)
         told = told_letters(target.model, ids[0])
-        hides = piece.kind == "token" and len(letters) > 1 and told is None
+        true = told is not None and sorted(told) == sorted(letters)
+        hides = piece.kind == "token" and len(letters) > 1 and not true
         near = nearest_rows(table[: len(labels)], ids, neighbours)
         views.append(
             TokenView(

@@ -123,7 +123,7 @@ def find_checkpoints(place: str | os.PathLike[str], *, seed: int | None = None) 
         return [folder]
     if not folder.exists():
         raise ArtifactError(f"model {folder} does not exist: give a checkpoint or a run folder")
-    found = sorted(path for path in (folder / "models").glob("*") if is_checkpoint(path))
+    found = sorted(path for path in (folder / "models").glob("[!.]*") if is_checkpoint(path))
     if seed is not None:
         found = [path for path in found if path.name.endswith(f"-{seed}")]
     if not found:

@@ -20,12 +20,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
 from tokkit.errors import ArtifactError, ConfigError, TokkitError
 from tokkit.files import atomic_file, ensure_folder, write_text
+from tokkit.model.checkpoint import write_tensors
 from tokkit.model.transformer import Transformer
 
 STATE_FILE = "training-state.safetensors"
@@ -224,7 +224,7 @@ def _save(
             tensors[f"optimizer.{key}.{name}"] = value
     metadata = {"step": str(step), "fingerprint": fingerprint}
     with atomic_file(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
+        write_tensors(temporary, tensors, metadata)
 
 
 @torch.no_grad()
