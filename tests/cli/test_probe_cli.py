@@ -102,6 +102,9 @@ def test_what_cannot_be_asked(run_of_arms, tmp_path, capsys):
     code, said = failed(capsys, QUESTION, "--model", run_of_arms, "--seed", 7)
     assert code == 1
     assert "no trained model of seed 7" in said
+    code, said = failed(capsys, QUESTION, "--model", model, "--seed", 1)
+    assert code == 1
+    assert "no trained model of seed 1" in said
     code, said = failed(capsys, "How many r's are in " + "r" * 99 + "?", "--model", model)
     assert code == 1
     assert "shorten the text" in said

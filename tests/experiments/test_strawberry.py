@@ -87,6 +87,16 @@ def test_the_same_command_again_trains_nothing(finished):
     assert again.tables == result.tables
 
 
+def test_lost_answers_are_had_again(tmp_path):
+    config = replace(SMALL, arms=("char",), steps=2, curve_points=1)
+    run_strawberry(config, tmp_path, jobs=1)
+    path = tmp_path / "answers" / "char-0.jsonl"
+    before = path.read_bytes()
+    path.unlink()
+    run_strawberry(config, tmp_path, jobs=1)
+    assert path.read_bytes() == before
+
+
 def test_other_settings_are_refused_in_the_same_folder(finished):
     folder, _ = finished
     with pytest.raises(ConfigError, match=r"other settings \(steps: 12, now 13\): give another"):

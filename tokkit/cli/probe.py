@@ -58,7 +58,7 @@ def ask(
     from tokkit.probes.tasks import parse_question
 
     paths = find_checkpoints(model)
-    if len(paths) > 1:
+    if seed is not None or len(paths) > 1:
         wanted = seed if seed is not None else min(_seed_of(path) for path in paths)
         paths = find_checkpoints(model, seed=wanted)
     journeys = [follow(load_target(path), question, neighbours=neighbours) for path in paths]

@@ -282,7 +282,8 @@ def run_arm(place: Path, config: StrawberryConfig, arm_name: str, seed: int) -> 
     """Train one arm, save its checkpoint, ask it everything; skip what is done already."""
     name = f"{arm_name}-{seed}"
     done = place / "training" / name / DONE_FILE
-    if done.exists() and is_checkpoint(place / "models" / name):
+    answers = place / "answers" / f"{name}.jsonl"
+    if done.exists() and answers.exists() and is_checkpoint(place / "models" / name):
         return
     import torch
 
@@ -291,7 +292,7 @@ def run_arm(place: Path, config: StrawberryConfig, arm_name: str, seed: int) -> 
     try:
         target = _train_arm(place, config, ARMS[arm_name], seed)
         rows = "".join(json.dumps(row) + "\n" for row in _ask(place, target))
-        write_text(place / "answers" / f"{name}.jsonl", rows)
+        write_text(answers, rows)
         # Of the last stretch only, where the run was stopped and went on.
         write_json(done, {"wall_seconds": round(time.monotonic() - started, 1)})
         for state in done.parent.glob("*.safetensors"):

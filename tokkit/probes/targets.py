@@ -119,7 +119,7 @@ def find_checkpoints(place: str | os.PathLike[str], *, seed: int | None = None) 
     `seed` keeps those whose name ends in that seed. Raises ArtifactError when there is none.
     """
     folder = Path(place)
-    if is_checkpoint(folder):
+    if is_checkpoint(folder) and (seed is None or folder.name.endswith(f"-{seed}")):
         return [folder]
     if not folder.exists():
         raise ArtifactError(f"model {folder} does not exist: give a checkpoint or a run folder")
