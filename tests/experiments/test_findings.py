@@ -94,6 +94,7 @@ def test_the_table_holds_what_the_answers_say(run_folder):
     (rescue,) = (r for r in found["tables"]["rescue"].records() if r["arm"] == "bpe")
     word, spelled = answers.correct("bpe", "count C"), answers.correct("bpe", "spelled C")
     assert rescue["gain"] == pytest.approx((spelled - word).mean())
+    assert rescue["n"] == word.size
     assert (
         rescue["both"] + rescue["only_spelled"] + rescue["only_word"] + rescue["neither"]
         == word.size

@@ -239,10 +239,10 @@ def _rescue_table(answers: Answers, interval: Bootstrap) -> Table:
         p = max(mcnemar(int(s), int(w)).p for s, w in zip(only_spelled, only_word, strict=True))
         both, neither = int((word * spelled).sum()), int(((1 - word) * (1 - spelled)).sum())
         counts = (both, int(only_spelled.sum()), int(only_word.sum()), neither)
-        rows.append((arm, word.shape[1], *counts, gain.estimate, gain.low, gain.high, p))
+        rows.append((arm, word.size, *counts, gain.estimate, gain.low, gain.high, p))
     columns = (
         _ARM,
-        Column("n", "Words", "words"),
+        Column("n", "Words x seeds", "answers"),
         Column("both", "Right both ways", "answers"),
         Column("only_spelled", "Right only spelled out", "answers"),
         Column("only_word", "Right only as a word", "answers"),
