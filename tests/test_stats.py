@@ -14,10 +14,14 @@ from scipy import stats as scipy_stats
 from tokkit.errors import ConfigError
 from tokkit.stats import (
     MAX_EXACT_SIGNS,
+    block_weights,
     factorial_permutation,
+    gini,
     hierarchical_bootstrap,
     holm,
+    lorenz,
     mcnemar,
+    sign_flip_p,
     wilson,
 )
 
@@ -292,3 +296,82 @@ def test_wilson_bounds_are_where_the_score_test_turns(n: int, share: float, leve
 def test_wilson_refuses_impossible_counts(successes: int, n: int) -> None:
     with pytest.raises(ConfigError, match="a share needs 1 or more trials"):
         wilson(successes, n)
+
+
+def test_block_weights_keep_strata_and_their_totals() -> None:
+    strata = np.array([0, 1, 0, 2, 1, 0, 0])
+    weights = block_weights(strata, 500, generator())
+    assert weights.shape == (500, 7)
+    for stratum, n in ((0, 4), (1, 2), (2, 1)):
+        assert weights[:, strata == stratum].sum(axis=1) == pytest.approx(n)
+    assert (weights[:, 3] == 1).all()
+    # Of two blocks one is drawn, with weight 2.
+    assert set(weights[:, 1].tolist()) == {0.0, 2.0}
+
+
+def test_block_weights_do_not_understate_the_variance_of_few_blocks() -> None:
+    values = np.array([1.0, 4.0, 6.0, 13.0])
+    totals = block_weights(np.zeros(4), 80_000, generator()) @ values
+    # The variance of a total of 4: 4 times the sample variance, with its n - 1.
+    assert totals.var() == pytest.approx(4 * values.var(ddof=1), rel=0.02)
+    assert totals.mean() == pytest.approx(24, rel=0.01)
+
+
+@pytest.mark.parametrize(("strata", "resamples"), [([], 5), ([0, 0], 0), ([[0]], 5)])
+def test_block_weights_need_blocks_and_resamples(strata: list[int], resamples: int) -> None:
+    with pytest.raises(ConfigError, match="needs 1 or more blocks and resamples"):
+        block_weights(strata, resamples, generator())
+
+
+@given(st.lists(st.integers(-20, 20), min_size=1, max_size=9), st.integers(1, 3))
+def test_sign_flips_of_many_tests_are_those_of_one(differences: list[int], tests: int) -> None:
+    cells = np.array(differences, dtype=float)[:, None] * np.arange(1, tests + 1)
+    expected = factorial_permutation(differences).p
+    assert sign_flip_p(cells, generator()) == pytest.approx(np.full(tests, expected))
+
+
+def test_sampled_sign_flips_come_close_to_the_exact_p() -> None:
+    cells = np.where(np.arange(17) < 12, 1.0, -1.0)[:, None]
+    exact = scipy_stats.binomtest(12, 17).pvalue
+    assert sign_flip_p(cells, generator())[0] == pytest.approx(exact, abs=0.012)
+    assert sign_flip_p(np.ones((40, 1)), generator())[0] == 1 / 20_001
+    assert sign_flip_p(np.zeros((40, 1)), generator())[0] == 1.0
+
+
+def test_sign_flips_refuse_what_is_not_known() -> None:
+    with pytest.raises(ConfigError, match=r"finite numbers, not one of shape \(2, 1\)"):
+        sign_flip_p([[NAN], [1.0]], generator())
+    with pytest.raises(ConfigError, match=r"not one of shape \(0, 3\)"):
+        sign_flip_p(np.empty((0, 3)), generator())
+
+
+def test_gini_by_hand() -> None:
+    assert gini([2.0, 2.0, 2.0]) == 0
+    assert gini([0.0, 0.0, 3.0]) == pytest.approx(2 / 3)
+    # Differences 1, 2, 1 in both orders over 9 pairs; mean 2.
+    assert gini([1.0, 2.0, 3.0]) == pytest.approx(8 / 9 / (2 * 2))
+    assert gini([[1.0, 3.0], [5.0, 5.0]]) == pytest.approx([0.25, 0])
+    assert np.isnan(gini([0.0, 0.0]))
+
+
+@given(st.lists(st.floats(0.01, 100), min_size=1, max_size=8), st.floats(0.1, 10))
+def test_gini_is_the_mean_difference_and_knows_no_scale(costs: list[float], scale: float) -> None:
+    array = np.array(costs)
+    expected = np.abs(array[:, None] - array).mean() / (2 * array.mean())
+    assert gini(array) == pytest.approx(expected, abs=1e-9)
+    assert gini(array * scale) == pytest.approx(expected, abs=1e-9)
+
+
+def test_lorenz_by_hand_and_its_area_is_the_gini_coefficient() -> None:
+    people, borne = lorenz([3.0, 1.0])
+    assert people.tolist() == [0, 0.5, 1]
+    assert borne.tolist() == [0, 0.25, 1]
+    costs = generator(3).random(9)
+    people, borne = lorenz(costs)
+    assert 1 - 2 * np.trapezoid(borne, people) == pytest.approx(gini(costs))
+
+
+@pytest.mark.parametrize("costs", [[], [0.0, 0.0], [-1.0, 2.0], [NAN, 1.0]])
+def test_lorenz_refuses_what_is_no_cost(costs: list[float]) -> None:
+    with pytest.raises(ConfigError, match="needs costs of 0 or more, of which one is above 0"):
+        lorenz(costs)

@@ -12,7 +12,9 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
@@ -79,6 +81,41 @@ def _run_all(
                 f"a worker process was killed, perhaps for want of memory, with {done} of "
                 f"{len(jobs)} jobs done; ask for fewer at once with --jobs"
             ) from error
+
+
+def map_in_threads(
+    function: Callable[[Any], R], items: Iterable[Any], *, workers: int | None = None
+) -> Iterator[R]:
+    """Yield `function(item)` for each item, in order, worked out in threads of this process.
+
+    For work that leaves the interpreter's lock, on data too large to send to a process. `items`
+    is drawn from in the calling thread, at most two a worker beyond the result that is wanted, so
+    that it may be longer than memory. One worker runs in the calling thread. Raises the first
+    exception of an item, and ConfigError when `workers` is below 1.
+    """
+    if workers is not None and workers < 1:
+        raise ConfigError(f"jobs must be 1 or more, not {workers}; leave it out to use all cores")
+    return _map_in_threads(function, items, workers or usable_cores())
+
+
+def _map_in_threads(
+    function: Callable[[Any], R], items: Iterable[Any], workers: int
+) -> Iterator[R]:
+    if workers == 1:
+        yield from map(function, items)
+        return
+    # Not joblib: its generators run ahead of a slow consumer without bound.
+    pool = ThreadPoolExecutor(workers)
+    ahead: deque[Future[R]] = deque()
+    try:
+        for item in items:
+            ahead.append(pool.submit(function, item))
+            if len(ahead) > 2 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _parallel(workers: int) -> Any:

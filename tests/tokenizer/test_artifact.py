@@ -1,4 +1,5 @@
 import hashlib
+import itertools
 import json
 import pickle
 
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tokkit.errors import ArtifactError, InputError, OutputError
-from tokkit.tokenizer import Tokenizer, assemble
+from tokkit.tokenizer import PRETOKENIZERS, Pretokenizer, Tokenizer, assemble
 from tokkit.tokenizer.alphabet import byte_characters, spell, unspell
 
 
@@ -83,7 +84,7 @@ def drop(record, *path):
 BROKEN = {
     "no model": (lambda r: drop(r, "model"), "this is not a tokenizer.json"),
     "a byte is missing": (lambda r: drop(r, "model", "vocab", "Ġ"), "byte 0x20 has no token"),
-    "a gap": (lambda r: r["model"]["vocab"].update({"zz": 5000}), "without a gap"),
+    "a gap": (lambda r: r["model"]["vocab"].update({"zz": 5000}), "must have ids below"),
     "added id taken": (lambda r: r["added_tokens"][1].update(id=7), "claims id 7"),
     "normalizer": (lambda r: r.update(normalizer={"type": "NFC"}), "normalizer NFC changes text"),
     "prefix": (
@@ -206,3 +207,182 @@ def test_a_place_that_cannot_be_written(tokenizer, tmp_path, monkeypatch):
         tokenizer.save(path)
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["tokenizer.json"]
+
+
+def test_tables_by_hand(tokenizer):
+    assert tokenizer.byte_ids.tolist() == list(range(2, 258))
+    assert tokenizer.byte_ids.dtype == tokenizer.merge_table.dtype == "int32"
+    r, e, s, t = (2 + ord(letter) for letter in "rest")
+    wanted = [(r, r, 258), (e, 258, 259), (2 + 0xC3, 2 + 0xA9, 260), (s, t, 261)]
+    assert tokenizer.merge_table.tolist() == [list(row) for row in wanted]
+    assert tokenizer.added == ((0, b"<|end|>", True), (1, b"How many", False))
+    assert not tokenizer.ignores_merges
+    assert assemble([], pretokenizer="none").merge_table.shape == (0, 3)
+
+
+def test_merging_by_the_tables_gives_the_ids(tokenizer):
+    ranks = {(left, right): new for left, right, new in reversed(tokenizer.merge_table.tolist())}
+
+    @given(st.text("restx \u00e9", max_size=12))
+    def same(text):
+        ids = []
+        for pretoken in PRETOKENIZERS["gpt2"].components()[0].pre_tokenize_str(text):
+            parts = tokenizer.byte_ids[list(pretoken[0].encode())].tolist()
+            while pairs := [pair for pair in itertools.pairwise(parts) if pair in ranks]:
+                best = min(pairs, key=list(reversed(ranks)).index)
+                place = list(itertools.pairwise(parts)).index(best)
+                parts[place : place + 2] = [ranks[best]]
+            ids += parts
+        assert tokenizer.encode(text) == ids
+
+    same()
+
+
+@pytest.mark.parametrize("name", PRETOKENIZERS)
+def test_a_preset_is_recognised_in_its_own_record(name):
+    found = assemble([], pretokenizer=name).pretokenizer
+    same = {"llama3": "cl100k"}.get(name, name)
+    assert found is PRETOKENIZERS[same]
+
+
+def with_cuts(*parts):
+    record = json.loads(assemble([], pretokenizer="none").to_json())
+    record["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": list(parts)}
+    return Tokenizer.from_json(json.dumps(record))
+
+
+def byte_level(**options):
+    return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, **options}
+
+
+def split(pattern, behavior="Isolated", *, invert=False):
+    return {
+        "type": "Split",
+        "pattern": {"Regex": pattern},
+        "behavior": behavior,
+        "invert": invert,
+    }
+
+
+TO_BYTES = byte_level(use_regex=False)
+PUBLISHED_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+LLAMA3 = PRETOKENIZERS["llama3"].pattern
+RECOGNISED = {
+    "ByteLevel alone": ([byte_level(use_regex=True)], "gpt2"),
+    "its default": ([byte_level()], "gpt2"),
+    "another spelling": ([split(PUBLISHED_GPT2), TO_BYTES], "gpt2"),
+    "removed, inverted": ([split(LLAMA3, "Removed", invert=True), TO_BYTES], "cl100k"),
+    "inverted": ([split(LLAMA3, invert=True), TO_BYTES], "cl100k"),
+    "own": ([split("a+"), TO_BYTES], Pretokenizer("custom", "a+")),
+    "two of its own": ([split("a+"), split("b"), TO_BYTES], Pretokenizer("custom", ("a+", "b"))),
+    "before ByteLevel": (
+        [split("a+"), byte_level()],
+        Pretokenizer("custom", ("a+", PRETOKENIZERS["gpt2"].pattern)),
+    ),
+    "of bytes": ([TO_BYTES, split("a+")], Pretokenizer("custom", "a+", of_bytes=True)),
+    "digits": ([{"type": "Digits", "individual_digits": True}, TO_BYTES], None),
+    "merged": ([split(" ", "MergedWithNext"), TO_BYTES], None),
+    "on both sides": ([split("a"), TO_BYTES, split("b")], None),
+}
+
+
+@pytest.mark.parametrize(("parts", "wanted"), RECOGNISED.values(), ids=RECOGNISED)
+def test_cuts_are_recognised(parts, wanted):
+    tokenizer = with_cuts(*parts)
+    found = tokenizer.pretokenizer
+    assert found == (PRETOKENIZERS[wanted] if isinstance(wanted, str) else wanted)
+    if found is None:
+        return
+    theirs = tokenizers.Tokenizer.from_str(tokenizer.to_json()).pre_tokenizer
+    ours = tokenizers.pre_tokenizers.Sequence(found.components())
+    for text in ("baaab abba 1234 it's  \n\n x'LL \u6771\u4eac!", "", "a"):
+        assert ours.pre_tokenize_str(text) == theirs.pre_tokenize_str(text)
+
+
+def test_a_literal_split_is_a_pattern():
+    part = {**split(""), "pattern": {"String": "a.b"}}
+    assert with_cuts(part, TO_BYTES).pretokenizer.pattern == r"\x{61}\x{2e}\x{62}"
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ([TO_BYTES, TO_BYTES], "spells bytes as bytes once more"),
+        ([split("a+", "Removed", invert=True), TO_BYTES], "removes text"),
+        ([split(LLAMA3, "Removed"), TO_BYTES], "removes text"),
+    ],
+)
+def test_cuts_that_lose_text_are_refused(parts, said):
+    with pytest.raises(ArtifactError, match=said):
+        with_cuts(*parts)
+
+
+def test_ids_without_a_token(tokenizer, tmp_path):
+    record = altered(
+        tokenizer,
+        lambda r: (
+            r["model"]["vocab"].update({"rre": 300}),
+            r["model"]["merges"].append(["rr", "e"]),
+        ),
+    )
+    loaded = Tokenizer.from_json(json.dumps(record))
+    assert loaded.vocab_size == 301
+    assert loaded.unused_ids == set(range(262, 300))
+    assert loaded.encode("rre") == [300]
+    assert (loaded.kind(299), loaded.kind(300)) == ("unused", "token")
+    assert loaded.token_id(b"rre") == 300
+    assert loaded.merge_table[-1].tolist()[2] == 300
+    with pytest.raises(InputError, match="id 299 is unused in this tokenizer: no token has it"):
+        loaded.decode([299])
+    loaded.save(tmp_path / "tokenizer.json")
+    assert Tokenizer.load(tmp_path).digest == loaded.digest
+    assert pickle.loads(pickle.dumps(loaded)).unused_ids == loaded.unused_ids
+
+
+def test_whole_pretokens_are_taken_where_merges_are_ignored(tokenizer):
+    def change(record):
+        record["model"]["vocab"]["xyz"] = 262
+        record["model"]["ignore_merges"] = True
+
+    loaded = Tokenizer.from_json(json.dumps(altered(tokenizer, change)))
+    assert loaded.ignores_merges
+    assert loaded.encode("xyz") == [262]
+    assert len(loaded.encode("xyzz")) == 4
+    assert loaded.merge_table.tolist() == tokenizer.merge_table.tolist()
+    backend = tokenizers.Tokenizer.from_str(loaded.to_json())
+    for text in ("xyz xyz", "xyz!xyz", "xyzxyz"):
+        assert loaded.encode(text) == backend.encode(text).ids
+
+
+@pytest.mark.parametrize("template", [[], [{"Sequence": {"id": "A", "type_id": 0}}] * 2])
+def test_a_template_around_the_text_leaves_the_text_alone(tokenizer, template):
+    processor = {"type": "TemplateProcessing", "single": template, "pair": template}
+    record = altered(
+        tokenizer, lambda r: r.update(post_processor={**processor, "special_tokens": {}})
+    )
+    loaded = Tokenizer.from_json(json.dumps(record))
+    assert loaded.encode("err", allow_special=True) == loaded.encode("err") == [259]
+    assert json.loads(loaded.to_json())["post_processor"]["single"] == template
+
+
+class PanicException(BaseException):
+    """Stands for that of the Rust library, which cannot be made at will."""
+
+
+@pytest.mark.parametrize("panic", [PanicException("slice\nindex"), KeyboardInterrupt()])
+def test_a_panic_of_the_library_is_an_error_and_a_wish_to_stop_is_not(monkeypatch, panic):
+    from tokkit.tokenizer import records
+
+    class Backend:
+        @staticmethod
+        def from_str(_):
+            raise panic
+
+    text = assemble([], pretokenizer="none").to_json()
+    monkeypatch.setattr(records.tokenizers, "Tokenizer", Backend)
+    if isinstance(panic, KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt):
+            Tokenizer.from_json(text)
+    else:
+        with pytest.raises(ArtifactError, match=r"broke off: slice\\nindex"):
+            Tokenizer.from_json(text)

@@ -92,7 +92,7 @@ def test_merges_equal_those_of_the_slow_trainer(name):
 
 
 def cut(name, text):
-    """Pieces of text as the standard `regex` package cuts them."""
+    """Pieces of text: as the standard `regex` package cuts them, or the library itself."""
     regex = pytest.importorskip("regex")
     pattern = {"gpt2": PRETOKENIZERS["gpt2"].pattern, "strawberry": STRAWBERRY.pattern}.get(name)
     if pattern:
@@ -101,7 +101,12 @@ def cut(name, text):
         return [text.encode()]
     if name == "chars":
         return [character.encode() for character in text]
-    return [bytes([byte]) for byte in text.encode()]
+    if name == "bytes":
+        return [bytes([byte]) for byte in text.encode()]
+    # The kernels are compared with this in test_splitting.py.
+    *splits, _ = PRETOKENIZERS[name].components()
+    pieces = tokenizers.pre_tokenizers.Sequence(splits).pre_tokenize_str(text)
+    return [piece.encode() for piece, _ in pieces]
 
 
 def expected_ids(name, tokenizer, text):

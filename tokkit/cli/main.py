@@ -18,8 +18,8 @@ from tokkit.errors import TokkitError, unknown_choice
 # noun -> (module, attribute, help line); the help line stands here so that --help imports nothing.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("demo", "demo", "The main job, end to end, small: from text to a measured answer."),
-    "corpus": ("corpus", "corpus", "Make the built-in text sources."),
-    "tokenizer": ("tokenizer", "tokenizer", "Train a tokenizer; encode, decode and show text."),
+    "corpus": ("corpus", "corpus", "Make the built-in text; check text before training."),
+    "tokenizer": ("tokenizer", "tokenizer", "Train, audit and convert tokenizers; encode text."),
     "probe": ("probe", "probe", "Ask trained models questions and watch them answer."),
     "experiment": ("experiment", "experiment", "Train models side by side and test a claim."),
     "report": ("report", "report", "Make a page from the results of runs."),

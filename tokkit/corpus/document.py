@@ -36,12 +36,15 @@ class CorpusDigest:
 
     def add(self, document: Document) -> None:
         """Take in the next document, or the next part of the one before."""
-        if not document.continued:
+        self.add_bytes(encode_utf8(document), continued=document.continued)
+
+    def add_bytes(self, data: bytes | bytearray, *, continued: bool) -> None:
+        """Take in the next document, or the next part of the one before, as UTF-8."""
+        if not continued:
             if self.documents:
                 self._finished.update(self._current.digest())
             self._current = hashlib.sha256()
             self.documents += 1
-        data = encode_utf8(document)
         self.bytes += len(data)
         self._current.update(data)
 

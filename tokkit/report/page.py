@@ -6,12 +6,12 @@ sentences. All text from a record is data: HTML and Markdown are escaped where t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokkit.files import atomic_file, ensure_folder
-from tokkit.report import formatting, generic, strawberry
+from tokkit.report import comparison, formatting, generic, strawberry, sweep, tokenizers
 from tokkit.report.blocks import Run
 from tokkit.results import Result, read_result
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 PAGE = "index.html"
 MARKDOWN = "report.md"
 FIGURES = "figures"
+_BUILDERS: dict[str, Callable[[Result, str], Run]] = {
+    page.KIND: page.build for page in (strawberry, tokenizers, comparison, sweep)
+}
 
 
 def write_report(runs: Sequence[Path], out: Path) -> Path:
@@ -70,10 +73,9 @@ def render_report(results: Sequence[Result]) -> dict[str, bytes]:
 
 
 def _build(result: Result, place: int, total: int) -> Run:
-    kind = result.kind.rpartition(".")[2] if result.kind == strawberry.KIND else "run"
+    kind = result.kind.rpartition(".")[2] if result.kind in _BUILDERS else "run"
     run_id = kind if total == 1 else f"{kind}-{place}"
-    build = strawberry.build if result.kind == strawberry.KIND else generic.build
-    return build(result, run_id)
+    return _BUILDERS.get(result.kind, generic.build)(result, run_id)
 
 
 def _render(environment: Environment, template: str, context: Mapping[str, Any]) -> bytes:

@@ -11,24 +11,29 @@ import hashlib
 import json
 import operator
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import tokenizers
+from numpy.typing import NDArray
 
 from tokkit.errors import ArtifactError, InputError
 from tokkit.files import read_json, write_text
 from tokkit.tokenizer.alphabet import byte_characters, unspell
+from tokkit.tokenizer.presets import Pretokenizer
+from tokkit.tokenizer.recognition import keeps_all_text, recognise
+from tokkit.tokenizer.records import backend_of, build, checked, components, panics_as_errors, parse
 
 TOKENIZER_FILE = "tokenizer.json"
 # The largest tokenizers in use have files of some 35 MB.
 _MAX_FILE_BYTES = 1 << 27
 _LOSSLESS_SPLITS = frozenset(["ByteLevel", "Split", "Digits"])
 
-Kind = Literal["token", "added", "special"]
+Kind = Literal["token", "added", "special", "unused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,9 @@ class Piece:
 class Tokenizer:
     """A byte-level BPE tokenizer. Ids run from 0 to `vocab_size` - 1, added tokens included.
 
+    A file from outside may leave ids without a token: their kind is "unused", and they have no
+    bytes. Those that tokkit trains have none.
+
     Wraps a `tokenizers.Tokenizer`, whose padding and truncation are switched off. Safe to share
     between threads: nothing changes after construction. Raises ArtifactError when the wrapped
     tokenizer would lose or change text (a normalizer, a prefix space, splits that remove) or is no
@@ -55,6 +63,8 @@ class Tokenizer:
         backend.no_padding()
         self._backend = backend
         self._record: dict[str, Any] = json.loads(backend.to_str())
+        # It serves special tokens around a text, never asked for here, and can drop or repeat text.
+        backend.post_processor = None
         fault = _fault(self._record)
         if fault:
             raise ArtifactError(f"this is not a byte-level BPE tokenizer that keeps text: {fault}")
@@ -66,25 +76,19 @@ class Tokenizer:
         self.added_ids: frozenset[int] = frozenset(self._added) - self.special_ids
         """Ids of added tokens that are not special: matched in any text before it is cut."""
         self._bytes = _token_bytes(self._record, self._added)
+        self.unused_ids: frozenset[int] = frozenset(
+            token for token, data in enumerate(self._bytes) if data is None
+        )
+        """Ids below `vocab_size` that no token has."""
         self._plain = _without_specials(self._record, self.special_ids)
 
     @classmethod
     def from_json(cls, text: str) -> Tokenizer:
         """Read the content of a tokenizer.json; ArtifactError when it is not one."""
         try:
-            record = json.loads(text)
-            # Checked before the library sees it: it panics on prefixes that it cannot cut off.
-            if record["model"].get("continuing_subword_prefix"):
-                raise ValueError("its tokens carry marks of word parts")
-            backend = tokenizers.Tokenizer.from_str(json.dumps(record))
-        except Exception as error:
-            raise ArtifactError(f"this is not a tokenizer.json: {_first_line(error)}") from error
-        for token in record.get("added_tokens") or []:
-            if backend.token_to_id(token["content"]) != token["id"]:
-                raise ArtifactError(
-                    f"added token {token['content']!r} claims id {token['id']}, which is not free "
-                    f"or not next in line: the file was altered"
-                )
+            backend = backend_of(checked(parse(text)))
+        except ArtifactError as error:
+            raise ArtifactError(f"this is not a tokenizer.json: {error}") from error
         return cls(backend)
 
     @classmethod
@@ -130,8 +134,45 @@ class Tokenizer:
 
     @property
     def vocab_size(self) -> int:
-        """Number of ids, special and added tokens included."""
+        """Number of ids: special, added and unused ones included."""
         return len(self._bytes)
+
+    @cached_property
+    def pretokenizer(self) -> Pretokenizer | None:
+        """The preset that cuts text as this tokenizer does, or a rule of its own named "custom".
+
+        None where its cuts are not splits by patterns that isolate what they match.
+        """
+        return recognise(self._record["pre_tokenizer"])
+
+    @cached_property
+    def byte_ids(self) -> NDArray[np.int32]:
+        """The id of each single byte, int32 of shape (256,), indexed by byte."""
+        vocab = self._record["model"]["vocab"]
+        return np.array([vocab[character] for character in byte_characters()], dtype=np.int32)
+
+    @cached_property
+    def merge_table(self) -> NDArray[np.int32]:
+        """The merges in order of rank, int32 of shape (merges, 3): left, right, resulting id."""
+        vocab = self._record["model"]["vocab"]
+        rows = [
+            (vocab[left], vocab[right], vocab[left + right])
+            for left, right in self._record["model"]["merges"]
+        ]
+        return np.array(rows, dtype=np.int32).reshape(-1, 3)
+
+    @property
+    def ignores_merges(self) -> bool:
+        """Whether a whole pretoken that is a token is taken as it is, before any merge."""
+        return bool(self._record["model"]["ignore_merges"])
+
+    @property
+    def added(self) -> tuple[tuple[int, bytes, bool], ...]:
+        """Added tokens in order of id: id, bytes, and whether it is special."""
+        return tuple(
+            (token["id"], token["content"].encode("utf-8"), token["special"])
+            for token in sorted(self._record["added_tokens"], key=operator.itemgetter("id"))
+        )
 
     def encode(self, text: str, *, allow_special: bool = False) -> list[int]:
         """The ids of `text`.
@@ -146,9 +187,10 @@ class Tokenizer:
         """The ids of each text, worked out in parallel; see `encode`."""
         backend = self._backend if allow_special else self._plain
         try:
-            encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+            with panics_as_errors():
+                encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
         except (UnicodeEncodeError, TypeError):
-            _require_unicode(texts)
+            require_unicode(texts)
             raise
         return [encoding.ids for encoding in encodings]
 
@@ -168,7 +210,10 @@ class Tokenizer:
                 f"unknown token id {index}: ids of this tokenizer run from 0 to "
                 f"{len(self._bytes) - 1}"
             )
-        return self._bytes[index]
+        data = self._bytes[index]
+        if data is None:
+            raise InputError(f"id {index} is unused in this tokenizer: no token has it, nor bytes")
+        return data
 
     def token_id(self, token: bytes | str) -> int | None:
         """The id of the token with these bytes (text as UTF-8), or None; ordinary tokens first."""
@@ -177,32 +222,28 @@ class Tokenizer:
     @cached_property
     def _ids(self) -> dict[bytes, int]:
         by_rank = sorted(range(self.vocab_size), key=lambda token: (token in self._added, token))
-        return {self._bytes[token]: token for token in reversed(by_rank)}
+        known = ((self._bytes[token], token) for token in reversed(by_rank))
+        return {data: token for data, token in known if data is not None}
 
     def kind(self, token: int) -> Kind:
-        """Whether a token is ordinary ("token"), "added" or "special"."""
+        """Whether a token is ordinary ("token"), "added", "special", or no token ("unused")."""
         if token in self.special_ids:
             return "special"
+        if token in self.unused_ids:
+            return "unused"
         return "added" if token in self.added_ids else "token"
 
     def pieces(self, text: str, *, allow_special: bool = False) -> tuple[Piece, ...]:
         """The tokens of `text` in order, each with its bytes and kind."""
         return tuple(
-            Piece(
-                token,
-                self._bytes[token],
-                self._bytes[token].decode("utf-8", errors="backslashreplace"),
-                self.kind(token),
-            )
+            Piece(token, data, data.decode("utf-8", errors="backslashreplace"), self.kind(token))
             for token in self.encode(text, allow_special=allow_special)
+            for data in [self.token_bytes(token)]
         )
 
 
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def _require_unicode(texts: Sequence[str]) -> None:
+def require_unicode(texts: Sequence[str]) -> None:
+    """InputError that names the first half of a surrogate pair in `texts`, if there is one."""
     for text in texts:
         try:
             text.encode("utf-8")
@@ -213,21 +254,19 @@ def _require_unicode(texts: Sequence[str]) -> None:
             ) from error
 
 
-def _token_bytes(record: dict[str, Any], added: dict[int, str]) -> tuple[bytes, ...]:
+def _token_bytes(record: dict[str, Any], added: dict[int, str]) -> tuple[bytes | None, ...]:
+    """The bytes of each id; None for an id that no token has."""
     spellings = {token: spelling for spelling, token in record["model"]["vocab"].items()}
-    size = len(spellings.keys() | added.keys())
-    missing = [token for token in range(size) if token not in spellings and token not in added]
-    if missing:
-        raise ArtifactError(
-            f"ids must run from 0 to {size - 1} without a gap, but id {missing[0]} has no token"
-        )
+    data: list[bytes | None] = [None] * (max(spellings.keys() | added.keys()) + 1)
     try:
-        return tuple(
-            added[token].encode("utf-8") if token in added else unspell(spellings[token])
-            for token in range(size)
-        )
+        for token, spelling in spellings.items():
+            if token not in added:
+                data[token] = unspell(spelling)
     except KeyError as error:
         raise ArtifactError(f"a token holds {error}, which is not of the byte alphabet") from error
+    for token, content in added.items():
+        data[token] = content.encode("utf-8")
+    return tuple(data)
 
 
 def _without_specials(record: dict[str, Any], special_ids: frozenset[int]) -> tokenizers.Tokenizer:
@@ -245,31 +284,32 @@ def _without_specials(record: dict[str, Any], special_ids: frozenset[int]) -> to
             vocab[f" {token['id']}"] = token["id"]
     blind = {
         **record,
+        "post_processor": None,
         "added_tokens": [token for token in added if token["id"] not in special_ids],
         "model": {**record["model"], "vocab": vocab},
     }
     try:
-        return tokenizers.Tokenizer.from_str(json.dumps(blind))
-    except Exception as error:
-        raise ArtifactError(
-            f"plain text could turn into a special token: {_first_line(error)}"
-        ) from error
+        return build(blind)
+    except ArtifactError as error:
+        raise ArtifactError(f"plain text could turn into a special token: {error}") from error
 
 
 def _fault(record: dict[str, Any]) -> str | None:
     """What stands against taking this tokenizer, or None."""
     model = record["model"]
-    components = list(_components(record["pre_tokenizer"]))
-    names = {component["type"] for component in components}
+    parts = list(components(record["pre_tokenizer"]))
+    names = {part["type"] for part in parts}
     if model["type"] != "BPE":
         return f"its model is {model['type']}, not BPE"
     if "ByteLevel" not in names:
         return "it has no byte-level pre-tokenizer"
     if record["normalizer"] is not None:
         return f"its normalizer {record['normalizer']['type']} changes text"
-    if names - _LOSSLESS_SPLITS or any(part.get("behavior") == "Removed" for part in components):
+    if names - _LOSSLESS_SPLITS or not all(map(keeps_all_text, parts)):
         return "a pre-tokenizer of its own removes text"
-    if any(part.get("add_prefix_space") for part in components):
+    if [part["type"] for part in parts].count("ByteLevel") > 1:
+        return "it spells bytes as bytes once more"
+    if any(part.get("add_prefix_space") for part in parts):
         return "it puts a space before the text"
     if model["dropout"] or model["byte_fallback"]:
         return "it encodes at random, or falls back to byte tokens"
@@ -287,13 +327,3 @@ def _fault(record: dict[str, Any]) -> str | None:
 def _byte_fault(vocab: dict[str, int]) -> str | None:
     missing = [byte for byte, character in enumerate(byte_characters()) if character not in vocab]
     return f"byte 0x{missing[0]:02x} has no token" if missing else None
-
-
-def _components(pre_tokenizer: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
-    if pre_tokenizer is None:
-        return
-    if pre_tokenizer["type"] == "Sequence":
-        for part in pre_tokenizer["pretokenizers"]:
-            yield from _components(part)
-    else:
-        yield pre_tokenizer

@@ -1,36 +1,33 @@
 """Learn a byte-pair encoding from text (Gage 1994; Sennrich et al. 2016), with fixed ids.
 
-The merges come from the trainer of the `tokenizers` library, which breaks ties by the order of the
-byte alphabet, whatever the number of threads. The ids come from one layout, whatever the trainer:
-special tokens, added tokens, the 256 single bytes in order, then one id for each merge.
+The ids come from one layout: special tokens, added tokens, the 256 single bytes in order, then one
+id for each merge.
 """
 
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, trainers
+from tokenizers import decoders, models, pre_tokenizers
 
-from tokkit.errors import ConfigError, InputError
+from tokkit.errors import ConfigError
 from tokkit.tokenizer.alphabet import byte_characters, spell, unspell
 from tokkit.tokenizer.artifact import Tokenizer
 from tokkit.tokenizer.presets import Pretokenizer, resolve_pretokenizer
 
 SPECIAL_TOKENS = ("<|end|>",)
-_POLL_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far training has come: texts read so far, and whether reading is over."""
+    """How far training has come: texts read so far, whether reading is over, tokens so far."""
 
     texts: int
     reading: bool
+    tokens: int = 0
 
 
 def train(
@@ -46,15 +43,53 @@ def train(
     """Learn merges from `documents` until the vocabulary holds `vocab_size` tokens.
 
     The result is smaller when no pair stands at least `min_frequency` times in the text any more.
-    No merge crosses a special or added token that the text spells. `progress` is called about
-    ten times a second, on the calling thread. The same texts give a byte-identical tokenizer.
+    No merge crosses a special or added token that the text spells. `progress` is called now and
+    then, on the calling thread. The same texts give a byte-identical tokenizer.
 
     Raises ConfigError when `vocab_size` is below the 256 bytes with the special and added tokens,
     and InputError for text with half a surrogate pair.
     """
+    from tokkit.tokenizer.counting import count_texts
+    from tokkit.tokenizer.learning import LearningOptions, learn
+
     rule = resolve_pretokenizer(pretokenizer)
     if isinstance(documents, str):
         raise ConfigError("documents must be several texts, got one str; put it in a list")
+    require_settings(vocab_size, special_tokens, added_tokens)
+    fixed = (*special_tokens, *added_tokens)
+    options = LearningOptions(vocab_size - len(fixed), min_frequency=min_frequency)
+    texts = 0
+
+    def watched() -> Iterator[str]:
+        nonlocal texts
+        for document in documents:
+            yield document
+            texts += 1
+            if progress:
+                progress(Progress(texts, reading=True))
+
+    table = count_texts(watched(), rule, removed_texts=fixed)
+    learned = learn(
+        table.data,
+        table.offsets,
+        table.totals,
+        options,
+        progress=progress
+        and (lambda tokens, _: progress(Progress(texts, reading=False, tokens=tokens))),
+    )
+    return assemble(
+        learned.merges,
+        pretokenizer=rule,
+        special_tokens=special_tokens,
+        added_tokens=added_tokens,
+    )
+
+
+def require_settings(
+    vocab_size: int, special_tokens: Sequence[str], added_tokens: Sequence[str]
+) -> None:
+    """Raise ConfigError unless these tokens differ and the vocabulary can hold them."""
+    _require_tokens_apart(special_tokens, added_tokens)
     minimum = minimum_vocab_size(special_tokens, added_tokens)
     if vocab_size < minimum:
         raise ConfigError(
@@ -62,25 +97,6 @@ def train(
             f"{len(special_tokens)} special, {len(added_tokens)} added), got {vocab_size}; "
             f"ask for more"
         )
-    if min_frequency < 1:
-        raise ConfigError(f"min_frequency must be at least 1, got {min_frequency}")
-    _require_tokens_apart(special_tokens, added_tokens)
-    fixed = (*special_tokens, *added_tokens)
-    learner = tokenizers.Tokenizer(models.BPE())
-    learner.pre_tokenizer = pre_tokenizers.Sequence([*_removed(fixed), *rule.components()])
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size - len(fixed),
-        min_frequency=min_frequency,
-        initial_alphabet=list(byte_characters()),
-        show_progress=False,
-    )
-    _learn(learner, trainer, documents, progress)
-    return assemble(
-        _merges_in(learner.to_str()),
-        pretokenizer=rule,
-        special_tokens=special_tokens,
-        added_tokens=added_tokens,
-    )
 
 
 def assemble(
@@ -166,6 +182,11 @@ def _require_tokens_apart(special_tokens: Sequence[str], added_tokens: Sequence[
             raise ConfigError(
                 "an added or special token must hold text, got an empty one; remove it"
             )
+        if not _is_unicode(content):
+            raise ConfigError(
+                f"an added or special token must be Unicode text, got {content!r} with half of a "
+                f"surrogate pair; correct it"
+            )
         if content in seen:
             raise ConfigError(
                 f"added and special tokens must differ, got {content!r} twice; remove one"
@@ -178,60 +199,5 @@ def _require_tokens_apart(special_tokens: Sequence[str], added_tokens: Sequence[
         seen.add(content)
 
 
-def _removed(fixed: Sequence[str]) -> list[Any]:
-    """Cut these texts out of the training text, as encoding does, so that no merge learns them."""
-    if not fixed:
-        return []
-    longest_first = sorted(fixed, key=len, reverse=True)
-    literals = [
-        "".join(f"\\x{{{ord(character):x}}}" for character in text) for text in longest_first
-    ]
-    return [pre_tokenizers.Split(tokenizers.Regex("|".join(literals)), "removed")]
-
-
-def _learn(
-    learner: tokenizers.Tokenizer,
-    trainer: trainers.BpeTrainer,
-    documents: Iterable[str],
-    progress: Callable[[Progress], None] | None,
-) -> None:
-    """Run the trainer on a thread of its own, so that Ctrl-C ends the wait for it at once."""
-    stop = threading.Event()
-    state = Progress(texts=0, reading=True)
-    failures: list[BaseException] = []
-
-    def feed() -> Iterator[str]:
-        nonlocal state
-        for document in documents:
-            if stop.is_set():
-                return
-            yield document
-            state = Progress(state.texts + 1, reading=True)
-        state = Progress(state.texts, reading=False)
-
-    def work() -> None:
-        try:
-            learner.train_from_iterator(feed(), trainer)
-        except BaseException as error:
-            failures.append(error)
-
-    worker = threading.Thread(target=work, name="tokkit-bpe-trainer", daemon=True)
-    worker.start()
-    try:
-        while worker.is_alive():
-            worker.join(_POLL_SECONDS)
-            if progress:
-                progress(state)
-    finally:
-        stop.set()
-    if failures:
-        raise _told(failures[0])
-
-
-def _told(failure: BaseException) -> BaseException:
-    if isinstance(failure, UnicodeEncodeError):
-        return InputError(
-            f"text must be valid Unicode, but character {failure.start} of a document is half of "
-            f"a surrogate pair; repair the text"
-        )
-    return failure
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
