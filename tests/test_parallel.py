@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ import joblib
 import pytest
 
 from tokkit.errors import ConfigError, InputError, TokkitError
-from tokkit.parallel import run_all, usable_cores
+from tokkit.parallel import map_in_threads, run_all, usable_cores
 
 _PATIENCE_SECONDS = 20
 
@@ -192,3 +193,92 @@ def test_workers_end_when_the_parent_is_killed(tmp_path: Path) -> None:
         process.kill()
         process.wait()
         assert wait_for_end(pids) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5, None])
+def test_results_of_threads_come_in_order(workers: int | None) -> None:
+    def work(number: int) -> int:
+        time.sleep(0.001 * (number % 7))
+        return number * number
+
+    found = list(map_in_threads(work, range(50), workers=workers))
+    assert found == [number * number for number in range(50)]
+
+
+def test_threads_work_side_by_side() -> None:
+    """Three items meet, which they can only do when all are at work at once."""
+    meeting = threading.Barrier(3)
+    found = map_in_threads(lambda _: meeting.wait(_PATIENCE_SECONDS), range(3), workers=3)
+    assert sorted(found) == [0, 1, 2]
+
+
+def test_one_worker_stays_in_this_thread() -> None:
+    names = list(map_in_threads(lambda _: threading.get_ident(), range(3), workers=1))
+    assert set(names) == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_threads_draw_only_a_few_items_ahead_of_a_slow_consumer(workers: int) -> None:
+    drawn = []
+
+    def items() -> Iterator[int]:
+        for number in range(1000):
+            drawn.append(number)
+            yield number
+
+    results = map_in_threads(lambda number: number, items(), workers=workers)
+    for wanted in range(10):
+        assert next(results) == wanted
+        time.sleep(0.005)
+        assert len(drawn) <= wanted + 1 + 2 * workers
+    results.close()  # type: ignore[attr-defined]
+    assert len(drawn) < 1000
+
+
+def test_items_are_drawn_in_the_calling_thread_and_on_demand() -> None:
+    drawn_in = []
+
+    def items() -> Iterator[int]:
+        for number in range(9):
+            drawn_in.append(threading.get_ident())
+            yield number
+
+    results = map_in_threads(lambda number: number, items(), workers=2)
+    assert drawn_in == []
+    assert list(results) == list(range(9))
+    assert set(drawn_in) == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_failure_in_a_thread_comes_as_it_was_after_what_stands_before_it(workers: int) -> None:
+    found = []
+    with pytest.raises(InputError, match="cannot use 2: give another"):  # noqa: PT012
+        for result in map_in_threads(refuse, [0, 1, 2, 3, 4], workers=workers):
+            found.append(result)  # noqa: PERF402
+    assert found == [0, 1]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_failure_of_the_items_comes_as_it_was(workers: int) -> None:
+    def items() -> Iterator[int]:
+        yield 0
+        raise InputError("the text ends too soon")
+
+    with pytest.raises(InputError, match="the text ends too soon"):
+        list(map_in_threads(refuse, items(), workers=workers))
+
+
+def test_leaving_a_loop_of_threads_early_is_silent_and_ends_them(
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    before = threading.active_count()
+    for result in map_in_threads(lambda number: number, range(1000), workers=3):
+        if result == 5:
+            break
+    assert threading.active_count() == before
+    assert not [str(warning.message) for warning in recwarn]
+
+
+def test_zero_threads_are_refused_at_the_call() -> None:
+    with pytest.raises(ConfigError, match="jobs must be 1 or more, not 0"):
+        map_in_threads(refuse, [1], workers=0)

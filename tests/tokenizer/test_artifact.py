@@ -386,3 +386,12 @@ def test_a_panic_of_the_library_is_an_error_and_a_wish_to_stop_is_not(monkeypatc
     else:
         with pytest.raises(ArtifactError, match=r"broke off: slice\\nindex"):
             Tokenizer.from_json(text)
+
+
+def test_an_added_token_spelled_like_the_place_of_a_special_one_stays_itself():
+    tokenizer = assemble(
+        [], pretokenizer="none", special_tokens=["<s>"], added_tokens=[" 0", "  0"]
+    )
+    assert [piece.kind for piece in tokenizer.pieces(" 0 <s>  0")][:1] == ["added"]
+    assert 0 not in tokenizer.encode(" 0 <s>  0")
+    assert tokenizer.decode(tokenizer.encode(" 0 <s>  0")) == " 0 <s>  0"

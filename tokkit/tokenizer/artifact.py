@@ -279,9 +279,13 @@ def _without_specials(record: dict[str, Any], special_ids: frozenset[int]) -> to
     vocab = {**record["model"]["vocab"], **{token["content"]: token["id"] for token in added}}
     for token in added:
         if token["id"] in special_ids:
-            # Keeps the id taken under a key that no text has: the byte alphabet has no space.
+            # Keeps the id taken under a key that no text has: the byte alphabet has no space, and
+            # no added token spells it.
             del vocab[token["content"]]
-            vocab[f" {token['id']}"] = token["id"]
+            key = f" {token['id']}"
+            while key in vocab:
+                key = f" {key}"
+            vocab[key] = token["id"]
     blind = {
         **record,
         "post_processor": None,

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from tokkit.jit import kernel
 from tokkit.tokenizer.atom_rules import (
     ACTION_SHIFT,
-    CUT_BEFORE_PREVIOUS,
     CUT_UNLESS_CONTRACTION,
 )
 from tokkit.tokenizer.scan_kernels import (
@@ -62,10 +61,11 @@ def atom_ends(
             entry = automaton[(entry & _STATE) + column]
             action = entry >> ACTION_SHIFT
             # Without a branch, which no processor could foresee: written always, counted if true.
-            ends[count] = previous if action == CUT_BEFORE_PREVIOUS else i
-            count += action > 0
-            if action == CUT_UNLESS_CONTRACTION and _may_be_contraction(data, i, end, known):
-                count -= 1
+            ends[count] = i - (i - previous) * (action >> 1)
+            count += action & 1
+            if action == CUT_UNLESS_CONTRACTION and not _may_be_contraction(data, i, end, known):
+                ends[count] = i
+                count += 1
             previous, i = i, after
         if end > starts[piece]:
             ends[count] = end

@@ -45,8 +45,9 @@ from tokkit.tokenizer.plain_rules import WIDE
 LETTER, MARK, NUMBER, PUNCT, OTHER, BLANK, SPACE, BREAK, QUOTE, SLASH = range(10)
 LETTER_CJK, MARK_CJK, PUNCT_CJK, OTHER_CJK = range(10, 14)
 
-# What a character says about cuts, beside the state that it leads to.
-NO_CUT, CUT_HERE, CUT_BEFORE_PREVIOUS, CUT_UNLESS_CONTRACTION = range(4)
+# What a character says about cuts, beside the state that it leads to. The lowest bit is a cut, the
+# next moves it to before the previous character, so that a kernel can count without branching.
+NO_CUT, CUT_HERE, CUT_UNLESS_CONTRACTION, CUT_BEFORE_PREVIOUS = range(4)
 
 (
     START,  # nothing of this piece yet

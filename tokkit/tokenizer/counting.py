@@ -29,6 +29,7 @@ from tokkit.tokenizer.table import ATOMS, Blocks, Origin, PretokenTable
 SHARD_BYTES = 1 << 22
 BLOCKS_WANTED = 256
 MAX_BLOCKS_A_GROUP = 512
+MAX_GROUPS = 1000
 _MOST_ROWS_HELD = 16
 _SMALLEST_BLOCK_BYTES = 1 << 12
 _UNKNOWN_SIZE_BLOCK_BYTES = 1 << 16
@@ -92,6 +93,7 @@ def count(
 
     for counted in map_in_threads(work, reader, workers=jobs):
         total.add_shard(counted)
+        _require_few_groups(reader.group_names)
         if progress:
             progress(CountProgress(reader.bytes, reader.documents, total.count))
     origin = Origin(
@@ -182,6 +184,14 @@ def _as_bytes(texts: Sequence[str]) -> list[bytes]:
             f"a text to remove must be Unicode, got {error.object!r} with half of a surrogate "
             f"pair; correct it"
         ) from error
+
+
+def _require_few_groups(names: Sequence[str]) -> None:
+    if len(names) > MAX_GROUPS:
+        raise ConfigError(
+            f"groups are kinds of text, such as languages, {MAX_GROUPS:,} at the most, but there "
+            f"are more (the first are {', '.join(map(repr, names[:3]))}); group by another field"
+        )
 
 
 def _cut_of(rule: Pretokenizer | None) -> Cut:

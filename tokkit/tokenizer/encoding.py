@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -77,7 +76,8 @@ class Encoder:
         self._caches: list[PretokenCache] = []
         if not isinstance(tokenizer, Tokenizer):
             return
-        self._record: dict[str, Any] = json.loads(tokenizer.to_json())
+        # What `to_json` would tell, without a large vocabulary being spelled out and read again.
+        self._record = tokenizer._record
         self._added = AddedTokens(self._record["added_tokens"], with_special=allow_special)
         self._rule = tokenizer.pretokenizer
         if self._rule is not None and self._added.are_plain and not self._hides_bytes():

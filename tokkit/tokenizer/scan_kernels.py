@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tokkit.jit import kernel
-from tokkit.tokenizer.plain_rules import CUT, CUT_SHIFT, STATE, STOP, WIDE, WIDE_CJK
+from tokkit.tokenizer.plain_rules import CUT_SHIFT, STATE, STOP, WIDE, WIDE_CJK
 from tokkit.tokenizer.unicode_classes import LU, NEWLINE, NUMBER, SPACE, SYMBOL
 
 Bytes = NDArray[np.uint8]
@@ -191,20 +191,16 @@ def plain(
     """
     before, begin, entry = count, i, 0
     while 0 <= i < end:
-        # A loop for ASCII alone, as tight as can be; each entry is written, and counted if true,
-        # without a branch, for no processor could foresee it.
-        while i < end and data[i] < ASCII_END and entry < STOP:
-            entry = automaton[(entry & STATE) + data[i]]
-            ends[count] = i
-            count += (entry & CUT) >> CUT_SHIFT
-            i += 1
-        if i < end and entry < STOP:
+        if data[i] < ASCII_END:
+            column, after = data[i], i + 1
+        else:
             column, after = wide_column(data, i, end, tables)
-            entry = automaton[(entry & STATE) + column]
-            ends[count] = i
-            count += (entry & CUT) >> CUT_SHIFT
-            i = after
-        if entry & STOP:
+        entry = automaton[(entry & STATE) + column]
+        # Without a branch, which no processor could foresee: written always, counted if true.
+        ends[count] = i
+        count += entry >> CUT_SHIFT & 1
+        if entry >= STOP:
             return (ends[count - 1] if count > before else begin), count
+        i = after
     ends[count] = end
     return end, count + 1
