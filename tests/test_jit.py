@@ -98,3 +98,14 @@ def test_the_engine_is_imported_without_numba_and_scipy(module):
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_machine_code_is_dropped_when_any_source_of_kernels_changes(module):
+    """Not only when the kernel's own file does: it has the code of others inlined."""
+    from tokkit.jit import _sources_stamp
+
+    own, others = module.doubled._cache._cache_file._source_stamp
+    assert own != others == _sources_stamp()
+    names = {name for name, _, _ in others}
+    assert {"tokenizer/scan_kernels.py", "tokenizer/atom_rules.py"} <= names
+    assert any(name.startswith("tokenizer/unicode_classes") for name in names)

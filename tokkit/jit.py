@@ -8,13 +8,33 @@ one: numba costs half a second.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numba
 
-kernel: Callable[[Callable[..., Any]], Callable[..., Any]] = numba.njit(cache=True, nogil=True)
-"""Compile a function for arrays, without the interpreter's lock; the machine code is kept."""
+_SOURCES = ("*_kernels.py", "*_rules.py", "unicode_classes.*")
+
+
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function for arrays, without the interpreter's lock; the machine code is kept."""
+    compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True)(function)
+    stored: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if hasattr(stored, "_source_stamp"):
+        # numba looks at a kernel's own file only, and would keep the code of kernels and constants
+        # that it takes from other files as they were when it was compiled.
+        stored._source_stamp = (stored._source_stamp, _sources_stamp())
+    return compiled
+
+
+@lru_cache(maxsize=1)
+def _sources_stamp() -> tuple[tuple[str, int, int], ...]:
+    """The name, size and time of change of every file that kernels are made of."""
+    root = Path(__file__).parent
+    found = sorted(path for pattern in _SOURCES for path in root.rglob(pattern))
+    stats = [(str(path.relative_to(root)), path.stat()) for path in found]
+    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
 
 
 def is_cold(*kernels: Callable[..., Any]) -> bool:

@@ -174,3 +174,9 @@ def test_errors():
         pretoken_ends(data, starts, Pretokenizer("bad", ("a", "(")))
     with pytest.raises(ConfigError, match="unknown pre-tokenizer 'gpt3'"):
         pretoken_ends(data, starts, "gpt3")
+
+
+def test_a_pattern_that_tries_too_much_is_an_error():
+    data, starts = joined(["a" * 40])
+    with pytest.raises(InputError, match=r"'slow' cannot split a text of 40 characters \(.*retry"):
+        pretoken_ends(data, starts, Pretokenizer("slow", r"(?:a|aa)+b"))

@@ -74,6 +74,16 @@ def long_hash(data, start, length):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def second_word(data, start, length):  # type: ignore[no-untyped-def]
+    """The next eight bytes as one word, or, past sixteen, a hash of all."""
+    if length <= 8:
+        return np.uint64(0)
+    if length <= 16:
+        return first_bytes(data, start + 8, length - 8)
+    return long_hash(data, start, length)
+
+
+@kernel
 def same_bytes(first, first_start, second, second_start, length):  # type: ignore[no-untyped-def]
     """Whether two stretches of `length` bytes are equal."""
     for place in range(length):
@@ -150,12 +160,7 @@ def count_pretokens(data, ends, order, bounds, rows, n_rows):  # type: ignore[no
             end = np.int64(ends[place])
             length = end - start
             low = first_bytes(data, start, length)
-            high = np.uint64(0)
-            if length > 8:
-                if length <= 16:
-                    high = first_bytes(data, start + 8, length - 8)
-                else:
-                    high = long_hash(data, start, length)
+            high = second_word(data, start, length)
             code = mixed(low, high, length)
             slot = find_slot(slots, entries, data, data, start, length, low, high, code)
             found = slots[slot]
@@ -264,13 +269,7 @@ def keys_of(data, offsets):  # type: ignore[no-untyped-def]
     for place in range(n):
         start, length = offsets[place], offsets[place + 1] - offsets[place]
         entries[place, 0] = first_bytes(data, start, length)
-        high = np.uint64(0)
-        if length > 8:
-            if length <= 16:
-                high = first_bytes(data, start + 8, length - 8)
-            else:
-                high = long_hash(data, start, length)
-        entries[place, 1] = high
+        entries[place, 1] = second_word(data, start, length)
         entries[place, 2] = (np.uint64(start) << np.uint64(32)) | np.uint64(length)
         entries[place, 3] = EMPTY
     return entries

@@ -19,7 +19,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from tokkit.jit import kernel
-from tokkit.tokenizer.counting_kernels import first_bytes, load_word, long_hash, same_bytes
+from tokkit.tokenizer.counting_kernels import first_bytes, load_word, same_bytes, second_word
 from tokkit.tokenizer.merging_kernels import SHORT, lay_out, merge_long, merge_short
 
 MAX_CACHED_BYTES = 120
@@ -75,15 +75,6 @@ def _home(low, high, shift):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _second_word(data, start, length):  # type: ignore[no-untyped-def]
-    if length <= 8:
-        return _ZERO
-    if length <= 16:
-        return first_bytes(data, start + 8, length - 8)
-    return long_hash(data, start, length)
-
-
-@kernel
 def _is_in(slots, place, keys, data, start, length, low, high):  # type: ignore[no-untyped-def]
     """Whether a slot holds these bytes."""
     packed = slots[place, 3]
@@ -119,7 +110,7 @@ def enter_tokens(slots, data, offsets, ids):  # type: ignore[no-untyped-def]
     for number in range(ids.size):
         start, length = offsets[number], offsets[number + 1] - offsets[number]
         low = first_bytes(data, start, length)
-        high = _second_word(data, start, length)
+        high = second_word(data, start, length)
         home = _home(low, high, shift)
         slot = -1 - _find(slots, home, data, data, start, length, low, high, slots.shape[0])
         slots[slot, 0] = low
@@ -158,7 +149,7 @@ def _encode(data, start, length, model, out, filled, ranks):  # type: ignore[no-
     # A longer token than 24 bits can tell is not entered.
     if whole.shape[0] > 1 and length <= np.int64(_LENGTH):
         low = first_bytes(data, start, length)
-        high = _second_word(data, start, length)
+        high = second_word(data, start, length)
         home = _home(low, high, _shift_of(whole))
         slot = _find(whole, home, whole_bytes, data, start, length, low, high, whole.shape[0])
         if slot >= 0:
@@ -239,7 +230,7 @@ def _look_ahead(data, start, ends, first, last, slots, shift, lows, highs, homes
                 high = rest
         else:
             low = first_bytes(data, start, length)
-            high = _ZERO if length > MAX_CACHED_BYTES else _second_word(data, start, length)
+            high = _ZERO if length > MAX_CACHED_BYTES else second_word(data, start, length)
         home = _home(low, high, shift)
         _call_in(slots, home)
         lows[place], highs[place], homes[place] = low, high, home

@@ -8,6 +8,7 @@ pattern runs through the library itself. `atom_rules` says what an atom is and w
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -132,10 +133,24 @@ def _library_ends(data: Bytes, starts: Longs, rule: Pretokenizer) -> Ints:
     lengths: list[int] = []
     for begin, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
         text = data[begin:end].tobytes().decode("utf-8")
-        for pretoken, _ in split.pre_tokenize_str(text):
+        for pretoken, _ in _split_by_library(split, text, rule):
             lengths.append(len(pretoken) if rule.of_bytes else len(pretoken.encode("utf-8")))
     lengths = [length for length in lengths if length]
     return np.cumsum(lengths, dtype=np.int64).astype(np.int32)
+
+
+def _split_by_library(split: Any, text: str, rule: Pretokenizer) -> Any:
+    try:
+        return split.pre_tokenize_str(text)
+    except BaseException as error:
+        # The engine gives up after ten million steps back in one match, by a panic of Rust, which
+        # is no Exception. The kernels have no such limit.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise InputError(
+            f"the pattern of pre-tokenizer {rule.name!r} cannot split a text of {len(text)} "
+            f"characters ({error}); cut the text, or write the pattern so that it tries less"
+        ) from None
 
 
 def atom_ends(data: Bytes, starts: Longs) -> Ints:
