@@ -96,14 +96,14 @@ def train_bpeasy(files: list[str], size: int) -> Callable[[], Made]:
 
 
 def encode_tokkit(files: list[str], tokenizer: str) -> Callable[[], Made]:
+    from tokkit.tokenizer.artifact import Tokenizer
     from tokkit.tokenizer.bulk import encode_files
 
+    encoder = Tokenizer.load(tokenizer)
     out = Path(files[0]).parent / "ids.npy"
 
     def work(files: list[str] = files) -> Made:
-        from tokkit.tokenizer.artifact import Tokenizer
-
-        record = encode_files(Tokenizer.load(tokenizer), files, out)
+        record = encode_files(encoder, files, out)
         return {"tokens": record["tokens"]}
 
     work(files[:1])

@@ -202,6 +202,39 @@ def test_sweep_costs_little_more(source, tmp_path):
     keep("eight smaller sizes from the same training", rows[1:])
 
 
+def test_audit_of_five(source, tmp_path):
+    from tokkit.tokenizer.audit import audit
+    from tokkit.tokenizer.counting import count
+    from tokkit.tokenizer.learning import LearningOptions, learn
+    from tokkit.tokenizer.train import assemble
+
+    files = written(tmp_path, source)
+    table = count(files)
+    tokenizers = {}
+    for name in ("gpt2", "cl100k", "o200k", "qwen2", "deepseek-v3"):
+        own = table.split(name)
+        learned = learn(own.data, own.offsets, own.totals, LearningOptions(MERGES))
+        tokenizers[name] = assemble(learned.merges, pretokenizer=name)
+    audit(tokenizers, count(files[:1]))
+    rows = []
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        table = count(files)
+        counted = time.perf_counter()
+        audit(tokenizers, table)
+        audited = time.perf_counter()
+        rows.append(
+            {
+                "count_seconds": counted - started,
+                "audit_seconds": audited - counted,
+                "audit_over_count": (audited - counted) / (counted - started),
+                "all_over_count": (audited - started) / (counted - started),
+            }
+        )
+    keep(f"audit of five tokenizers on {MEGABYTES} MB, 1,000 resamples", rows)
+    assert len(rows) == ROUNDS
+
+
 def test_cost_against_size(source, tmp_path):
     rows = []
     for megabytes in (1, 10, 100, *([LARGE_MEGABYTES] if LARGE_MEGABYTES else [])):

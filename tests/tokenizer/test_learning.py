@@ -377,6 +377,11 @@ def test_a_checkpoint_of_another_training_or_a_cut_one_is_refused(tmp_path):
         learn(*arrays(ENGLISH), LearningOptions(1501), checkpoint=path)
     with pytest.raises(ArtifactError, match="is of a training on other text or with other options"):
         learn(*arrays(GAGE), LearningOptions(1500), checkpoint=path)
+    with np.load(path) as found:
+        forged = {name: found[name] for name in found.files}
+    np.savez(path, **{**forged, "symbols": forged["symbols"].astype(np.int64)})
+    with pytest.raises(ArtifactError, match="its symbols is not that of a training"):
+        learn(*arrays(ENGLISH), LearningOptions(1500), checkpoint=path)
     path.write_bytes(path.read_bytes()[:5000])
     with pytest.raises(ArtifactError, match=r"is not whole .*: remove it and train again"):
         learn(*arrays(ENGLISH), LearningOptions(1500), checkpoint=path)

@@ -202,3 +202,9 @@ def test_sentencepiece_is_imported_only_where_it_is_used():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert result.stdout == "set()\n"
+
+
+@pytest.mark.parametrize("train", [train_unigram, train_wordpiece])
+def test_a_pretoken_that_the_librarys_trainers_cannot_master_is_refused(train):
+    with pytest.raises(InputError, match=r"131,072 bytes .* document 2 has one of 140,000"):
+        train(["short", "x " + "a" * 139_999], vocab_size=300, pretokenizer="gpt2")

@@ -138,6 +138,19 @@ def test_an_altered_byte_anywhere_in_the_arrays_is_refused(saved):
     assert refused > 0.7 * len(range(0, end, 37))
 
 
+def test_every_byte_of_the_archives_directory_is_guarded(saved):
+    data = saved.read_bytes()
+    with zipfile.ZipFile(saved) as archive:
+        begin = archive.start_dir
+    for place in range(begin, len(data)):
+        for value in (0x00, 0x01, 0x40, 0xFF):
+            altered = bytearray(data)
+            altered[place] = value
+            saved.write_bytes(altered)
+            with contextlib.suppress(ArtifactError):
+                PretokenTable.load(saved)
+
+
 @given(st.data())
 def test_no_alteration_ends_in_another_error(tmp_path_factory, data):
     path = tmp_path_factory.mktemp("altered") / "t.npz"

@@ -229,6 +229,8 @@ def train(
     """
     if bool(files) == bool(tables):
         raise click.UsageError("give either FILE... or --table TABLE, and not both")
+    if tables:
+        _refuse_options(_OF_READING.__contains__, "is for reading text, not for --table")
     options = TrainingOptions(
         pretokenizer=_rule(pretokenizer, pattern),
         special_tokens=special,
@@ -326,16 +328,18 @@ _OF_EVERY_MODEL = {
 }  # fmt: skip
 
 
-def _require_only_options_of(model: str) -> None:
+_OF_READING = {"text_field", "group_field", "group_by_folder", "errors"}
+_OF_COUNTING = {*_OF_READING, "pretokenizer", "special", "added"}
+
+
+def _refuse_options(is_ignored: Callable[[str], bool], why: str) -> None:
     """Refuse options that would be passed over in silence."""
     context = click.get_current_context()
     for parameter in context.command.params:
         name = parameter.name or ""
         given = context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        if given and name not in _OF_EVERY_MODEL:
-            raise ConfigError(
-                f"{parameter.opts[0]} is for --model bpe, not for {model}; leave it out"
-            )
+        if given and is_ignored(name):
+            raise ConfigError(f"{parameter.opts[0]} {why}; leave it out")
 
 
 def _train_other_model(
@@ -348,7 +352,9 @@ def _train_other_model(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    _require_only_options_of(model)
+    _refuse_options(
+        lambda name: name not in _OF_EVERY_MODEL, f"is for --model bpe, not for {model}"
+    )
     if not files:
         raise ConfigError(f"{model} is trained on text, not on a table: give FILE...")
     say(f"training {model} through tokenizers", quiet=quiet)
@@ -407,6 +413,8 @@ def count(
     """
     if not files and not tables:
         raise click.UsageError("give FILE... to count, or --add TABLE, or both")
+    if not files:
+        _refuse_options(_OF_COUNTING.__contains__, "is for counting text, and no FILE was given")
     parts = [PretokenTable.load(path) for path in tables]
     if files:
         from tokkit.tokenizer import counting

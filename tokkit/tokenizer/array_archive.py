@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import struct
 import zipfile
 from collections.abc import Sequence
 from typing import IO, Any
@@ -16,21 +17,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 _BLOCK_BYTES = 1 << 22
-_PLAIN_DTYPES = (np.uint8, np.int32, np.int64)
+_PLAIN_DTYPES = (np.uint8, np.int32, np.int64, np.uint64)
 _HAS_A_PASSWORD = 1
 
 
-def read_arrays(
-    path: str | os.PathLike[str], names: Sequence[str]
-) -> dict[str, NDArray[np.integer[Any]]]:
-    """The arrays of these names in an .npz file that `np.savez` wrote: uint8, int32 or int64.
+def read_arrays(path: str | os.PathLike[str], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """The arrays of these names in an .npz file that `np.savez` wrote, of the plain integer types.
 
     Raises ValueError, KeyError or zipfile.BadZipFile for a file that is no such archive, lacks an
     array, or is compressed, cut or altered, and OSError where it cannot be read.
     """
     file_bytes = os.stat(path).st_size
-    with zipfile.ZipFile(path) as archive:
-        return {name: _read(archive, f"{name}.npy", file_bytes) for name in names}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name: _read(archive, f"{name}.npy", file_bytes) for name in names}
+    except (RuntimeError, EOFError, OverflowError, struct.error) as error:
+        # What zipfile says of later versions, of other kinds of packing and of absurd fields.
+        raise ValueError(str(error)) from error
 
 
 def _read(archive: zipfile.ZipFile, member: str, file_bytes: int) -> NDArray[np.integer[Any]]:

@@ -218,8 +218,9 @@ def train_from_files(
     options.learning()
     rule = resolve_pretokenizer(options.pretokenizer)
     ensure_folder(target.parent)
-    if save_table is not None:
-        _require_place_for_table(Path(save_table), target, options)
+    for what, path in (("table", save_table), ("checkpoint", checkpoint)):
+        if path is not None:
+            _require_own_place(what, Path(path), target, options)
     started = time.perf_counter()
     if table is None:
         table = count(
@@ -273,10 +274,10 @@ def train_from_files(
     return record
 
 
-def _require_place_for_table(path: Path, target: Path, options: TrainingOptions) -> None:
+def _require_own_place(what: str, path: Path, target: Path, options: TrainingOptions) -> None:
     written = [target, training_path(target), *(sized_path(target, n) for n in options.sizes)]
     if path.resolve() in [other.resolve() for other in written]:
-        raise ConfigError(f"the table may not take the tokenizer's place, got {path} for both")
+        raise ConfigError(f"the {what} may not take the tokenizer's place, got {path} for both")
     ensure_folder(path.parent)
 
 

@@ -219,7 +219,7 @@ class _Learner:
     ) -> LearnedMerges:
         """As `run`, from the state in `path` where there is one; it is removed in the end."""
         fingerprint = _fingerprint(*self._inputs)
-        self.state = load_state(fingerprint, path) or self.state
+        self.state = load_state(self.state, fingerprint, path) or self.state
         saved_at = time.monotonic()
 
         def watch(tokens: int, wanted: int) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tokkit.errors import ArtifactError, InputError
 from tokkit.files import atomic_file
+from tokkit.tokenizer.array_archive import read_arrays
 from tokkit.tokenizer.memory import require_memory
 
 if TYPE_CHECKING:
@@ -155,28 +156,32 @@ def _with_more_pairs(state: State, wanted: int) -> State:
 def save_state(state: State, fingerprint: str, path: str | os.PathLike[str]) -> None:
     """Write the state of a training to `path`, atomically; `fingerprint` tells what it is of."""
     with atomic_file(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, head=np.array([_CHECKPOINT, fingerprint]), **state._asdict())
+        head = np.frombuffer(f"{_CHECKPOINT} {fingerprint}".encode(), dtype=np.uint8)
+        np.savez(file, head=head, **state._asdict())
 
 
-def load_state(fingerprint: str, path: str | os.PathLike[str]) -> State | None:
+def load_state(first: State, fingerprint: str, path: str | os.PathLike[str]) -> State | None:
     """The state that `save_state` wrote, or None where there is no file.
 
-    Raises ArtifactError when the file is cut or is of another training.
-    """
-    from tokkit.tokenizer import learning_kernels as kernels
+    `first` is the state that this training began with. What the arrays hold is not checked: a
+    checkpoint that was forged can bring the process down, one that was cut or altered is refused.
 
+    Raises ArtifactError when the file is not whole or is of another training.
+    """
     if not Path(path).exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            form, of = arrays["head"].tolist()
-            if (form, of) != (_CHECKPOINT, fingerprint):
-                raise ArtifactError(
-                    f"checkpoint {path} is of a training on other text or with other options: "
-                    f"remove it, or name another with --checkpoint"
-                )
-            return kernels.State(**{name: arrays[name] for name in kernels.State._fields})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_arrays(path, ("head", *first._fields))
+        if arrays.pop("head").tobytes() != f"{_CHECKPOINT} {fingerprint}".encode():
+            raise ArtifactError(
+                f"checkpoint {path} is of a training on other text or with other options: "
+                f"remove it, or name another with --checkpoint"
+            )
+        for name, array in first._asdict().items():
+            if (arrays[name].dtype, arrays[name].ndim) != (array.dtype, array.ndim):
+                raise ValueError(f"its {name} is not that of a training")
+        return first._replace(**arrays)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ArtifactError(
             f"checkpoint {path} is not whole ({error}): remove it and train again"
         ) from error

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -19,11 +20,14 @@ from tokkit.tokenizer.alphabet import byte_characters
 from tokkit.tokenizer.library import LibraryTokenizer
 from tokkit.tokenizer.presets import Pretokenizer, resolve_pretokenizer
 from tokkit.tokenizer.records import one_line, panics_as_errors
+from tokkit.tokenizer.splitting import is_compiled, pretoken_ends
 
 SPECIAL_TOKENS = ("<|end|>",)
 UNKNOWN = "[UNK]"
 # Longer pretokens are unknown to WordPiece: the time of its greedy search grows with their cube.
 MAX_WORDPIECE_BYTES = 1000
+# The library's trainers take time that grows with the square of a pretoken's length.
+MAX_PRETOKEN_BYTES = 1 << 17
 _POLL_SECONDS = 0.1
 
 
@@ -102,7 +106,9 @@ def _trained(
 ) -> LibraryTokenizer:
     if isinstance(documents, str):
         raise ConfigError("documents must be several texts, got one str; put it in a list")
-    cuts = resolve_pretokenizer(pretokenizer).components()
+    rule = resolve_pretokenizer(pretokenizer)
+    documents = _without_long_pretokens(documents, rule)
+    cuts = rule.components()
     learner = tokenizers.Tokenizer(model)
     learner.pre_tokenizer = pre_tokenizers.Sequence([*_removed(special_tokens), *cuts])
     _learn(learner, trainer, documents)
@@ -114,6 +120,21 @@ def _trained(
         record["model"]["continuing_subword_prefix"] = ""
         record["model"]["max_input_chars_per_word"] = MAX_WORDPIECE_BYTES
     return LibraryTokenizer.from_json(json.dumps(record))
+
+
+def _without_long_pretokens(documents: Iterable[str], rule: Pretokenizer) -> Iterator[str]:
+    for number, text in enumerate(documents, start=1):
+        data = np.frombuffer(bytearray(text.encode("utf-8", "replace")), dtype=np.uint8)
+        if len(data) > MAX_PRETOKEN_BYTES and is_compiled(rule):
+            ends = pretoken_ends(data, np.array([0, len(data)], dtype=np.int64), rule)
+            longest = int(np.diff(ends, prepend=0).max())
+            if longest > MAX_PRETOKEN_BYTES:
+                raise InputError(
+                    f"unigram and WordPiece train through tokenizers, whose time grows with the "
+                    f"square of a pretoken's length: {MAX_PRETOKEN_BYTES:,} bytes are allowed, "
+                    f"document {number} has one of {longest:,}; break it up, or train bpe"
+                )
+        yield text
 
 
 def _removed(special_tokens: Sequence[str]) -> list[Any]:
