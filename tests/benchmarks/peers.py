@@ -191,15 +191,23 @@ def encode_kitoken(files: list[str], tokenizer: str) -> Callable[[], Made]:
     return work
 
 
+def peak_kib() -> int:
+    """The most memory this program held; ru_maxrss would count what its parent held at the fork."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = status.read_text().splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith("VmHWM:")))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
 def main(task: str, name: str, argument: str, *files: str) -> None:
     prepare = globals()[f"{task}_{name}"]
     work = prepare(list(files), int(argument) if task == "train" else argument)
-    idle = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    idle = peak_kib()
     started = time.perf_counter()
     made = work()
     seconds = time.perf_counter() - started
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"seconds": seconds, "peak_kib": peak, "idle_kib": idle, **made}))
+    print(json.dumps({"seconds": seconds, "peak_kib": peak_kib(), "idle_kib": idle, **made}))
 
 
 if __name__ == "__main__":

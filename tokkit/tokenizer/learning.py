@@ -114,12 +114,22 @@ class LearnedMerges:
         before = np.concatenate(([self.alphabet_ids], tokens))[:-1]
         return self._ranked(int(np.searchsorted(before, vocab_size, side="left")))
 
+    @cached_property
+    def _pairs(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The parts of every step; a training has many sizes, so they are spelled once."""
+        tokens = self.tokens
+        return tuple((tokens[left], tokens[right]) for left, right in self.steps[:, :2].tolist())
+
+    @cached_property
+    def _merges_twice(self) -> bool:
+        return len(set(self._pairs)) < len(self._pairs)
+
     def _ranked(self, steps: int) -> tuple[tuple[bytes, bytes], ...]:
-        ranked: dict[tuple[int, int], None] = {}
-        for left, right in self.steps[:steps, :2].tolist():
-            ranked.pop((left, right), None)
-            ranked[left, right] = None
-        return tuple((self.tokens[left], self.tokens[right]) for left, right in ranked)
+        pairs = self._pairs[:steps]
+        if not self._merges_twice:
+            return pairs
+        # The last making of a pair counts: dictionaries keep first places, hence backwards.
+        return tuple(dict.fromkeys(reversed(pairs)))[::-1]
 
 
 def learn(

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tokkit.parallel import map_in_threads
 from tokkit.results import Column, Table
 from tokkit.tokenizer.audit.characters import LETTER, count_kind
 from tokkit.tokenizer.audit.counts import Usage, join
@@ -94,17 +95,17 @@ def word_tables(usages: Sequence[Usage], words: Mapping[str, int]) -> dict[str, 
     texts = {
         form: join([(before + word).encode() for word in spelled]) for form, before in FORMS.items()
     }
-    for usage in usages:
-        for form, (data, starts) in texts.items():
-            tokens = _tokens_of_texts(usage, data, starts)
-            summary.append((usage.name, form, len(spelled), *_means(letters, tokens, often)))
-            per_token = letters / np.maximum(tokens, 1)
-            order = np.lexsort((-often, -per_token))[:TOP_WORDS]
-            top += [
-                (usage.name, form, rank, spelled[k], int(letters[k]), int(tokens[k]),
-                 float(per_token[k]), int(often[k]))
-                for rank, k in enumerate(order, start=1)
-            ]  # fmt: skip
+    jobs = [(usage, form) for usage in usages for form in texts]
+    counted = map_in_threads(lambda job: _tokens_of_texts(job[0], *texts[job[1]]), jobs)
+    for (usage, form), tokens in zip(jobs, counted, strict=True):
+        summary.append((usage.name, form, len(spelled), *_means(letters, tokens, often)))
+        per_token = letters / np.maximum(tokens, 1)
+        order = np.lexsort((-often, -per_token))[:TOP_WORDS]
+        top += [
+            (usage.name, form, rank, spelled[k], int(letters[k]), int(tokens[k]),
+             float(per_token[k]), int(often[k]))
+            for rank, k in enumerate(order, start=1)
+        ]  # fmt: skip
     return {"words": _summary_table(summary), "hidden_words": _top_table(top)}
 
 
