@@ -21,7 +21,7 @@ from tokkit.corpus.pieces import Cut
 from tokkit.corpus.shards import Shard, ShardReader, shards_of_documents
 from tokkit.errors import ConfigError
 from tokkit.parallel import map_in_threads, run_all
-from tokkit.tokenizer.memory import require_memory
+from tokkit.tokenizer.memory import require_memory, return_freed_memory
 from tokkit.tokenizer.presets import Pretokenizer, resolve_pretokenizer
 from tokkit.tokenizer.splitting import atom_ends, last_cut, pretoken_ends
 from tokkit.tokenizer.table import ATOMS, Blocks, Origin, PretokenTable
@@ -106,7 +106,10 @@ def count(
         removed_texts=tuple(removed_texts),
         settings={"text_field": text_field, "group_field": group_field, "errors": errors},
     )
-    return total.table(tuple(reader.group_names), rule, origin)
+    table = total.table(tuple(reader.group_names), rule, origin)
+    del total
+    return_freed_memory()
+    return table
 
 
 def count_in_processes(

@@ -67,16 +67,16 @@ class State(NamedTuple):
     pairs: NDArray[np.uint64]
     """A table of pairs with open addressing; beside it their counts and their first entries."""
     pair_counts: NDArray[np.int64]
-    heads: NDArray[np.int64]
+    heads: NDArray[np.int32]
     entry_pairs: NDArray[np.uint64]
-    entry_starts: NDArray[np.int64]
-    entry_lengths: NDArray[np.int64]
+    entry_starts: NDArray[np.int32]
+    entry_lengths: NDArray[np.int32]
     """How many places an entry has; 0 when it is used up."""
-    entry_next: NDArray[np.int64]
+    entry_next: NDArray[np.int32]
     """The next entry of the same pair."""
     places: NDArray[np.signedinteger]
     heap_counts: NDArray[np.int64]
-    heap_entries: NDArray[np.int64]
+    heap_entries: NDArray[np.int32]
     token_slots: NDArray[np.int32]
     """A table of tokens by their bytes."""
     token_data: NDArray[np.uint8]

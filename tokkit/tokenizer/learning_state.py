@@ -77,7 +77,7 @@ def _empty_state(
 
     size = len(symbols)
     entries = max(1 << 16, size // 4)
-    pairs, pair_counts, heads = _pair_table(1 << max(17, (size // 4).bit_length()))
+    pairs, pair_counts, heads = _pair_table(1 << max(17, (size // 16).bit_length()))
     return kernels.State(
         counters=np.zeros(kernels.N_COUNTERS, dtype=np.int64),
         symbols=symbols,
@@ -87,12 +87,12 @@ def _empty_state(
         pair_counts=pair_counts,
         heads=heads,
         entry_pairs=np.empty(entries, dtype=np.uint64),
-        entry_starts=_longs(entries),
-        entry_lengths=_longs(entries),
-        entry_next=_longs(entries),
-        places=np.empty(2 * size + (1 << 12), dtype=np.int32),
+        entry_starts=_ints(entries),
+        entry_lengths=_ints(entries),
+        entry_next=_ints(entries),
+        places=np.empty(size + size // 4 + (1 << 12), dtype=np.int32),
         heap_counts=_longs(entries),
-        heap_entries=_longs(entries),
+        heap_entries=_ints(entries),
         token_slots=np.full(1 << (2 * most_tokens).bit_length(), -1, dtype=np.int32),
         token_data=np.empty(max(1 << 16, 16 * most_tokens), dtype=np.uint8),
         token_starts=_longs(most_tokens),
@@ -144,7 +144,7 @@ def _with_more_pairs(state: State, wanted: int) -> State:
 
     size = len(state.pairs)
     live = int(np.count_nonzero((state.pair_counts != 0) | (state.heads >= 0)))
-    while 3 * (live + wanted) > size:
+    while 2 * (live + wanted) > size:
         size *= 2
     pairs, pair_counts, heads = _pair_table(size)
     state.counters[kernels.N_PAIRS] = kernels.move_pairs(
@@ -189,16 +189,25 @@ def load_state(first: State, fingerprint: str, path: str | os.PathLike[str]) -> 
 
 def _larger(old: NDArray[Any], wanted: int) -> NDArray[Any]:
     size = len(old) + max(wanted, len(old) // 2)
+    if size > _LARGEST_INT32:
+        raise InputError(
+            f"learning merges may take {_LARGEST_INT32:,} places, but needs more; leave out the "
+            f"rare pretokens with --min-count"
+        )
     require_memory(size * old[:1].nbytes, what="learning merges")
     new = np.empty((size, *old.shape[1:]), old.dtype)
     new[: len(old)] = old
     return new
 
 
-def _pair_table(size: int) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
-    require_memory(24 * size, what="the pairs of tokens")
+def _pair_table(size: int) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int32]]:
+    require_memory(20 * size, what="the pairs of tokens")
     empty = np.full(size, 2**64 - 1, dtype=np.uint64)
-    return empty, np.zeros(size, dtype=np.int64), np.full(size, -1, dtype=np.int64)
+    return empty, np.zeros(size, dtype=np.int64), np.full(size, -1, dtype=np.int32)
+
+
+def _ints(size: int) -> NDArray[np.int32]:
+    return np.empty(size, dtype=np.int32)
 
 
 def _longs(size: int) -> NDArray[np.int64]:
