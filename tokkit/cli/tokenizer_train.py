@@ -229,6 +229,8 @@ def train(
     """
     if bool(files) == bool(tables):
         raise click.UsageError("give either FILE... or --table TABLE, and not both")
+    if pattern is not None:
+        _refuse_options({"pretokenizer"}.__contains__, "is the other way to say where to cut")
     if tables:
         _refuse_options(_OF_READING.__contains__, "is for reading text, not for --table")
     options = TrainingOptions(

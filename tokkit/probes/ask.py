@@ -146,7 +146,10 @@ def row_labels(target: Target) -> list[str]:
     Rows beyond, there only so that all arms have as many, have no label.
     """
     tokenizer = target.tokenizer
-    names = [tokenizer.token_bytes(token) for token in range(tokenizer.vocab_size)]
+    names = [
+        b"" if tokenizer.kind(token) == "unused" else tokenizer.token_bytes(token)
+        for token in range(tokenizer.vocab_size)
+    ]
     labels = [name.decode("utf-8", "backslashreplace") for name in names]
     if isinstance(target.codec, OpaqueIds):
         for token in range(tokenizer.vocab_size):

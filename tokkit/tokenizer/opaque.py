@@ -27,8 +27,10 @@ class OpaqueIds:
         self._sub_ids: dict[int, range] = {}
         self._owner: list[int] = []
         for token in range(tokenizer.vocab_size):
+            if tokenizer.kind(token) != "token":
+                continue
             length = len(tokenizer.token_bytes(token).removeprefix(b" "))
-            if tokenizer.kind(token) == "token" and length >= 2:
+            if length >= 2:
                 first = tokenizer.vocab_size + len(self._owner)
                 self._sub_ids[token] = range(first, first + length)
                 self._owner.extend([token] * length)
