@@ -187,7 +187,7 @@ def test_settings_that_do_not_fit_the_weights(saved, settings, words):
         ({"layers": "two"}, ["layers must be of type int, got 'two'"]),
         ({"layer": 2}, ["unknown model setting 'layer': did you mean 'layers'"]),
         ({"positions": ["rope"]}, ["positions must be of type str, got ['rope']"]),
-        ({"width": 31}, ["width must be a multiple of query_heads"]),
+        ({"head_width": 0, "width": 31}, ["width must be a multiple of query_heads"]),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )

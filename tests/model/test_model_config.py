@@ -33,9 +33,14 @@ from tokkit.model.config import FEEDFORWARDS, NORM_PLACES, NORMS, POSITIONS, Mod
         ({"rope_base": 10**400}, "rope_base must be above 0 and finite, got 0x"),
         (
             {"width": 31},
-            "width must be a multiple of query_heads, got 31 and 3: try width 30",
+            "width must be a multiple of query_heads where head_width is not given, got 31 and 3: "
+            "try width 30",
         ),
-        ({"width": 2}, "width must be a multiple of query_heads, got 2 and 3: try width 3"),
+        (
+            {"width": 2},
+            "width must be a multiple of query_heads where head_width is not given, got 2 and 3: "
+            "try width 3",
+        ),
         (
             {"query_heads": 6, "width": 60, "key_value_heads": 4},
             "query_heads must be a multiple of key_value_heads, got 6 and 4: try key_value_heads 2",
@@ -44,7 +49,10 @@ from tokkit.model.config import FEEDFORWARDS, NORM_PLACES, NORMS, POSITIONS, Mod
             {"key_value_heads": 5},
             "query_heads must be a multiple of key_value_heads, got 3 and 5: try key_value_heads 1",
         ),
-        ({"width": 33}, "rope rotates pairs, so width / query_heads must be even, got 11"),
+        (
+            {"width": 33},
+            "rope rotates pairs, so rope_share x head_width must be even and not 0, got 1.0 x 11",
+        ),
         (
             {"width": 33, "positions": "sinusoidal"},
             "sinusoidal positions come in pairs, so width must be even, got 33",

@@ -10,19 +10,13 @@ from tiny_models import BATCH, TIME, VOCAB, some_ids, tiny_config, tiny_model
 from torch import tensor
 
 from tokkit.errors import ConfigError, InputError
+from tokkit.model.attention import Attention
 from tokkit.model.config import NORM_PLACES, POSITIONS, ModelConfig
+from tokkit.model.feedforward import FeedForward
+from tokkit.model.layers import Norm
+from tokkit.model.positions import alibi_slopes, rotary_tables, rotate, sinusoidal_table
 from tokkit.model.trace import trace
-from tokkit.model.transformer import (
-    Attention,
-    FeedForward,
-    Norm,
-    Transformer,
-    alibi_slopes,
-    initialise,
-    rotary_tables,
-    rotate,
-    sinusoidal_table,
-)
+from tokkit.model.transformer import Transformer, initialise
 
 
 def test_one_head_attends_to_two_tokens_as_worked_by_hand():
@@ -49,7 +43,7 @@ def test_sinusoidal_rows():
 
 
 def test_rotary_angles_and_turn():
-    cosines, sines = rotary_tables(5, 4, 10_000.0)
+    cosines, sines = rotary_tables(tensor([1.0, 0.01]), 5)
     assert cosines.shape == sines.shape == (5, 2)
     angles = torch.atan2(sines, cosines)[3]
     assert torch.allclose(angles, tensor([3.0, 0.03]), atol=1e-6)

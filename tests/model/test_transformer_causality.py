@@ -9,11 +9,15 @@ import torch
 from tiny_models import TIME, VOCAB, some_ids, tiny_model
 
 from tokkit.model.config import NORM_PLACES, POSITIONS
+from tokkit.model.positions import alibi_slopes, rotary_tables, rotate
 from tokkit.model.trace import trace
-from tokkit.model.transformer import alibi_slopes, rotary_tables, rotate
 
 HEADS = {"multi-head": (3, 3), "grouped": (6, 2), "multi-query": (3, 1)}
 SETTINGS = list(product(POSITIONS, NORM_PLACES, HEADS))
+
+
+def frequencies(base: float, width: int) -> torch.Tensor:
+    return base ** (-torch.arange(0, width, 2, dtype=torch.float64) / width)
 
 
 def model_of(positions: str, norm_place: str, heads: str):
@@ -68,7 +72,7 @@ def test_gradients_into_the_future_are_exactly_zero(positions, norm_place, heads
 def test_rotary_scores_depend_on_the_offset_alone():
     time, width = 31, 10
     query, key = torch.randn(2, width, generator=torch.Generator().manual_seed(7))
-    cosines, sines = rotary_tables(time, width, 10_000.0)
+    cosines, sines = rotary_tables(frequencies(10_000.0, width), time)
     turned = [rotate(v.expand(1, 1, time, width), cosines, sines)[0, 0] for v in (query, key)]
     scores = turned[0] @ turned[1].T
     spread = scores.std()
@@ -80,7 +84,7 @@ def test_rotary_scores_depend_on_the_offset_alone():
 
 def test_rotary_keeps_lengths_and_the_first_position():
     x = torch.randn(1, 3, 7, 10, generator=torch.Generator().manual_seed(1))
-    cosines, sines = rotary_tables(7, 10, 500.0)
+    cosines, sines = rotary_tables(frequencies(500.0, 10), 7)
     turned = rotate(x, cosines, sines)
     assert torch.allclose(turned.norm(dim=-1), x.norm(dim=-1))
     assert torch.equal(turned[:, :, 0], x[:, :, 0])

@@ -10,9 +10,13 @@ from tiny_models import shaken
 from torch.autograd import gradcheck
 from torch.func import functional_call
 
+from tokkit.model.attention import Attention
 from tokkit.model.config import FEEDFORWARDS, NORMS, POSITIONS, ModelConfig
+from tokkit.model.feedforward import FeedForward
+from tokkit.model.layers import Norm
+from tokkit.model.positions import rotate
 from tokkit.model.trace import trace
-from tokkit.model.transformer import Attention, FeedForward, Norm, Transformer, rotate
+from tokkit.model.transformer import Transformer
 
 
 def config_of(**changed) -> ModelConfig:

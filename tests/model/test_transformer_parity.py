@@ -7,7 +7,8 @@ import torch
 from tiny_models import some_ids, tiny_model
 from torch import Tensor, nn
 
-from tokkit.model.transformer import Transformer, sinusoidal_table
+from tokkit.model.positions import sinusoidal_table
+from tokkit.model.transformer import Transformer
 
 transformers = pytest.importorskip("transformers")
 
@@ -157,7 +158,7 @@ def test_torch_post_norm_encoder_gives_the_same_logits():
 @torch.no_grad()
 def test_alibi_slopes_are_those_of_bloom():
     bloom = pytest.importorskip("transformers.models.bloom.modeling_bloom")
-    from tokkit.model.transformer import alibi_slopes
+    from tokkit.model.positions import alibi_slopes
 
     for heads in (1, 2, 3, 5, 7, 8, 11, 16, 23):
         bias = bloom.build_alibi_tensor(torch.ones(1, 2), heads, torch.float32)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,22 +118,48 @@ def _verify(path: Path, digest: object) -> None:
         )
 
 
-@torch.no_grad()
+def empty_model(config: ModelConfig) -> Transformer:
+    """The model of `config` without memory: names and shapes, on torch's meta device."""
+    with torch.device("meta"):
+        shape = (config.vocab_size, config.token_features)
+        features = torch.empty(shape) if config.token_features else None
+        return Transformer(config, seed=None, token_features=features)
+
+
+def load_weights(config: ModelConfig, tensor_of: Callable[[str], Tensor]) -> Transformer:
+    """A model in evaluation mode whose tensors are those that `tensor_of(name)` gives.
+
+    Each name of the state dict is asked for once; its tensor, float32 and of the model's shape, is
+    adopted as it is, without a copy. Raises ArtifactError for another type or shape.
+    """
+    model = empty_model(config)
+    for name, tensor in model.state_dict().items():
+        given = tensor_of(name)
+        if given.shape != tensor.shape or given.dtype != torch.float32:
+            raise ArtifactError(
+                f"{name} must be float32 {tuple(tensor.shape)}, got {given.dtype} "
+                f"{tuple(given.shape)}: the weights are not of this model"
+            )
+        owner, _, last = name.rpartition(".")
+        module = model.get_submodule(owner)
+        if last in module._parameters:
+            module._parameters[last] = torch.nn.Parameter(given)
+        else:
+            module._buffers[last] = given
+    return model.eval()
+
+
 def _read_model(path: Path, config: ModelConfig) -> Transformer:
     try:
         with safe_open(path, framework="pt") as weights:
             slices = {name: weights.get_slice(name) for name in weights.keys()}  # noqa: SIM118
             found = {n: f"{s.get_dtype()} {tuple(s.get_shape())}" for n, s in slices.items()}
             _check_tensors(path, found, config)
-            features = weights.get_tensor("token_features") if config.token_features else None
-            model = Transformer(config, seed=None, token_features=features)
-            for name, tensor in model.state_dict().items():
-                tensor.copy_(weights.get_tensor(name))
+            return load_weights(config, weights.get_tensor)
     except (SafetensorError, OSError) as error:
         raise ArtifactError(
             f"{path} is not a whole safetensors file ({error}): train again"
         ) from error
-    return model.eval()
 
 
 def _check_tensors(path: Path, found: Mapping[str, str], config: ModelConfig) -> None:
@@ -145,12 +171,9 @@ def _check_tensors(path: Path, found: Mapping[str, str], config: ModelConfig) ->
         raise ArtifactError(
             f"{path} holds {len(found)} tensors, too few for {config.layers} layers"
         )
-    with torch.device("meta"):
-        shape = (config.vocab_size, config.token_features)
-        features = torch.empty(shape) if config.token_features else None
-        skeleton = Transformer(config, seed=None, token_features=features)
     expected = {
-        name: f"F32 {tuple(tensor.shape)}" for name, tensor in skeleton.state_dict().items()
+        name: f"F32 {tuple(tensor.shape)}"
+        for name, tensor in empty_model(config).state_dict().items()
     }
     faults = [f"{name} is missing" for name in expected.keys() - found.keys()]
     faults += [f"{name} is left over" for name in found.keys() - expected.keys()]

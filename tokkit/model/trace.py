@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from tokkit.errors import ConfigError, unknown_choice
-from tokkit.model.transformer import Tap
+from tokkit.model.layers import Tap
 
 
 def activation_names(model: nn.Module) -> tuple[str, ...]:
