@@ -170,6 +170,15 @@ class ModelConfig:
                 f"{self.rope_low_frequency} and {self.rope_high_frequency}"
             )
 
+        turns = self.rope_slow_turns, self.rope_fast_turns
+        if self.rope_scaling == "yarn" and not (
+            1e-6 <= turns[0] < turns[1] <= 1e6 and self.rope_base >= 1.001
+        ):
+            raise ConfigError(
+                "yarn needs 1e-6 <= rope_slow_turns < rope_fast_turns <= 1e6 and a rope_base of "
+                f"1.001 or more, got {turns[0]}, {turns[1]} and {self.rope_base}"
+            )
+
     def _check_experts(self) -> None:
         if not min(1, self.experts) <= self.experts_per_token <= self.experts:
             raise ConfigError(

@@ -242,7 +242,13 @@ class Transformer(nn.Module):
         parts |= {name: p.numel() for name, p in optional.items() if p is not None}
         groups = {"attention": ".attention.", "feedforward": ".feedforward.", "norms": "norm."}
         for group, mark in groups.items():
-            parts[group] = sum(p.numel() for n, p in self.named_parameters() if mark in n)
+            of_group = (
+                p.numel()
+                for name, p in self.named_parameters()
+                # The norms of queries and keys stand inside of attention, and are norms.
+                if mark in name and (group == "norms") == ("norm." in name)
+            )
+            parts[group] = sum(of_group)
         parts["total"] = sum(parts.values())
         assert parts["total"] == sum(p.numel() for p in self.parameters()), parts
         return parts
