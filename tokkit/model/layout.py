@@ -28,17 +28,24 @@ class Layout:
     documents: Tensor | None = None
     padding: Tensor | None = None
     _biases: dict[tuple[bool, bool], Tensor | None] = field(default_factory=dict)
+    _positions: Tensor | None = None
 
     def positions(self) -> Tensor | None:
         """What stands at each column, (B, T) int64; None where that is the column's number."""
+        if self.documents is None and self.padding is None:
+            return None
+        if self._positions is None:
+            self._positions = self._count_positions()
+        return self._positions
+
+    def _count_positions(self) -> Tensor:
         columns = torch.arange(self.start, self.start + self.time, device=self.device)
         if self.documents is not None:
             opens = torch.ones_like(self.documents, dtype=torch.bool)
             opens[:, 1:] = self.documents[:, 1:] != self.documents[:, :-1]
             return columns - torch.where(opens, columns, 0).cummax(dim=1).values
-        if self.padding is not None:
-            return (columns - self.padding[:, None]).clamp(min=0)
-        return None
+        assert self.padding is not None
+        return (columns - self.padding[:, None]).clamp(min=0)
 
     def last_position(self) -> int:
         """No position of this pass is beyond."""
@@ -53,11 +60,10 @@ class Layout:
         of the keys, None for those of this pass.
         """
         kind = (sliding, at is None)
-        if key_columns is not None:
-            return self._bias(sliding, slopes, key_columns, at)
-        if kind not in self._biases:
-            here = torch.arange(self.start, self.start + self.time, device=self.device)
-            self._biases[kind] = self._bias(sliding, slopes, here, at)
+        if kind not in self._biases:  # layers of one kind have keys of the same columns
+            if key_columns is None:
+                key_columns = torch.arange(self.start, self.start + self.time, device=self.device)
+            self._biases[kind] = self._bias(sliding, slopes, key_columns, at)
         return self._biases[kind]
 
     def _bias(

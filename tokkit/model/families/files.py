@@ -32,7 +32,7 @@ from tokkit.model.weights_writing import write_weights
 MAX_SHARD_BYTES = 5 * 10**9
 _OUTPUT = "lm_head.weight"
 _MOST_LISTED = 5
-_WRITTEN_HERE = (CONFIG_FILE, ".safetensors", ".safetensors.index.json")
+_WRITTEN_HERE = (".safetensors", ".safetensors.index.json")
 
 Plan = Mapping[str, tuple[Piece, ...]]  # our name -> where it lies in the files
 
@@ -167,6 +167,7 @@ def export_hf(
             not name
             or Path(name).name != name
             or name.startswith(".")
+            or name == CONFIG_FILE
             or name.endswith(_WRITTEN_HERE)
         ):
             raise ConfigError(
