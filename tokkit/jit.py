@@ -19,7 +19,20 @@ _SOURCES = ("*_kernels.py", "*_rules.py", "unicode_classes.*")
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function for arrays, without the interpreter's lock; the machine code is kept."""
-    compiled: Callable[..., Any] = numba.njit(cache=True, nogil=True)(function)
+    return _compiled(function, fastmath=False)
+
+
+def summing_kernel(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A kernel whose sums may be reordered, to run in the processor's wide registers.
+
+    Infinities and NaN keep their meaning.
+    """
+    return _compiled(function, fastmath={"reassoc", "nsz", "contract"})
+
+
+def _compiled(function: Callable[..., Any], *, fastmath: bool | set[str]) -> Callable[..., Any]:
+    options = {"cache": True, "nogil": True, "fastmath": fastmath}
+    compiled: Callable[..., Any] = numba.njit(**options)(function)
     stored: Any = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if hasattr(stored, "_source_stamp"):
         # numba looks at a kernel's own file only, and would keep the code of kernels and constants

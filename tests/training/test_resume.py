@@ -170,8 +170,8 @@ def test_a_loss_that_is_not_finite_keeps_the_last_good_state(tmp_path):
     with pytest.raises(TokkitError) as caught:
         train(model, spoiled, config, tmp_path)
     assert str(caught.value) == (
-        "the loss is nan and the norm of its gradient nan at step 11: training diverged; "
-        "use a lower learning rate than 0.01"
+        "the loss is nan and the norm of its gradient nan at step 11: training diverged, "
+        "and the state of step 10 is kept; use a lower learning rate than 0.01"
     )
     state = load_file(tmp_path / STATE_FILE)
     assert float(state["optimizer.step.embedding"]) == 10

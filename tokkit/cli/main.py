@@ -1,9 +1,8 @@
-"""The `tokkit` command: a group that imports a noun's file only when that noun is called."""
+"""The `tokkit` command: its nouns, each imported when it is called, and how failures are told."""
 
 from __future__ import annotations
 
 import contextlib
-import importlib
 import io
 import os
 import sys
@@ -13,49 +12,22 @@ import click
 
 from tokkit import __version__
 from tokkit.cli.common import escape, say
-from tokkit.errors import TokkitError, unknown_choice
+from tokkit.cli.lazy import LazyGroup
+from tokkit.errors import TokkitError
 
 # noun -> (module, attribute, help line); the help line stands here so that --help imports nothing.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "demo": ("demo", "demo", "The main job, end to end, small: from text to a measured answer."),
     "corpus": ("corpus", "corpus", "Make the built-in text; check text before training."),
     "tokenizer": ("tokenizer", "tokenizer", "Train, audit and convert tokenizers; encode text."),
+    "model": ("model", "model", "Load, train, run and convert models."),
     "probe": ("probe", "probe", "Ask trained models questions and watch them answer."),
     "experiment": ("experiment", "experiment", "Train models side by side and test a claim."),
     "report": ("report", "report", "Make a page from the results of runs."),
 }
 
 
-class LazyGroup(click.Group):
-    """A click group whose subcommands are imported on first use."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The nouns, in the order of the way of the data."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the file of one noun and return its command."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(f"tokkit.cli.{module}"), attribute)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Name the nearest command when the one asked for does not exist."""
-        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            raise click.UsageError(unknown_choice("command", args[0], COMMANDS), ctx)
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the nouns without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, line) for name, (_, _, line) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tokkit")
 def cli() -> None:
     """Follow text through a language model, from bytes to an answer, and measure what happens."""

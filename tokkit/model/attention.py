@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tokkit.model import fused
 from tokkit.model.cache import LayerCache
 from tokkit.model.config import ModelConfig
 from tokkit.model.layers import Linear, Norm, Tap
 from tokkit.model.layout import Layout, Places
-from tokkit.model.positions import RotaryTables, alibi_slopes, rotate
+from tokkit.model.positions import RotaryTables, alibi_slopes
 
 
 def take(x: Tensor, at: Places) -> Tensor:
@@ -97,7 +98,7 @@ class Attention(nn.Module):
             of_queries = [table[at[1]][:, None, None] for table in of_keys]
         elif at is not None:
             of_queries = [table[:, 0][at][:, None, None] for table in of_keys]
-        return rotate(query, *of_queries), rotate(key, *of_keys)
+        return fused.rotate(query, *of_queries), fused.rotate(key, *of_keys)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
         """Mix the values, (B, G, S, K), by the scores of the queries, (B, H, T, K)."""
@@ -108,11 +109,13 @@ class Attention(nn.Module):
             shape = query.shape
             folded = query.view(shape[0], -1, group, shape[-1])
             return self._fused(folded, key, value, bias, causal=False).reshape(shape)
+        causal = bias is None and query.shape[2] > 1
+        if causal and not stepwise:
+            return fused.causal_attention(query, key, value, self.config.score_scale)
         if group > 1:
             key, value = (side.repeat_interleave(group, dim=1) for side in (key, value))
-        causal = bias is None and query.shape[2] > 1
         if not stepwise:
-            return self._fused(query, key, value, bias, causal=causal)
+            return self._fused(query, key, value, bias, causal=False)
         scores = query @ key.transpose(-1, -2) * self.config.score_scale
         if cap := self.config.attention_softcap:
             scores = cap * (scores / cap).tanh()

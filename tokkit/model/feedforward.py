@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tokkit.model import fused
 from tokkit.model.config import ModelConfig
 from tokkit.model.layers import Linear, Tap
 
@@ -21,7 +22,7 @@ def activate(x: Tensor, kind: str) -> Tensor:
         return functional.silu(x)
     if kind == "relu":
         return functional.relu(x)
-    return functional.gelu(x, approximate="tanh")
+    return fused.gelu(x)
 
 
 class FeedForward(nn.Module):

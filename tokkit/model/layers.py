@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tokkit.model import fused
 from tokkit.model.config import ModelConfig
 
 
@@ -32,7 +33,7 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) -> (..., out)."""
-        return functional.linear(x, self.weight, self.bias)
+        return fused.linear(x, self.weight, self.bias)
 
 
 class Norm(nn.Module):
@@ -51,5 +52,4 @@ class Norm(nn.Module):
         shape = self.weight.shape
         if self.bias is not None:
             return functional.layer_norm(x, shape, self.weight, self.bias, self.epsilon)
-        weight = 1 + self.weight if self.offset else self.weight
-        return functional.rms_norm(x, shape, weight, self.epsilon)
+        return fused.rms_norm(x, self.weight, self.epsilon, self.offset)

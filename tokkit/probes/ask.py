@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -108,14 +109,17 @@ def _journey(
 def _view_tokens(target: Target, text: str, neighbours: int) -> tuple[TokenView, ...]:
     codec, tokenizer = target.codec, target.tokenizer
     labels, table = row_labels(target), target.model.embedding.detach()
+    pieces = tokenizer.pieces(text)
+    expanded = [codec.expand([p.id]) if isinstance(codec, OpaqueIds) else [p.id] for p in pieces]
+    asked = [token for ids in expanded for token in ids]
+    near_rows = iter(nearest_rows(table[: len(labels)], asked, neighbours))
     views = []
-    for piece in tokenizer.pieces(text):
-        ids = codec.expand([piece.id]) if isinstance(codec, OpaqueIds) else [piece.id]
+    for piece, ids in zip(pieces, expanded, strict=True):
         letters = "".join(c for c in piece.text.lower() if c in LETTERS)
         told = told_letters(target.model, ids[0])
         true = told is not None and sorted(told) == sorted(letters)
         hides = piece.kind == "token" and len(letters) > 1 and not true
-        near = nearest_rows(table[: len(labels)], ids, neighbours)
+        near = list(islice(near_rows, len(ids)))
         views.append(
             TokenView(
                 text=piece.text,

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokkit.files import atomic_file, ensure_folder
-from tokkit.report import comparison, formatting, generic, strawberry, sweep, tokenizers
+from tokkit.report import (
+    comparison,
+    formatting,
+    generic,
+    models,
+    strawberry,
+    sweep,
+    tokenizers,
+    training,
+)
 from tokkit.report.blocks import Run
 from tokkit.results import Result, read_result
 
@@ -22,7 +31,7 @@ PAGE = "index.html"
 MARKDOWN = "report.md"
 FIGURES = "figures"
 _BUILDERS: dict[str, Callable[[Result, str], Run]] = {
-    page.KIND: page.build for page in (strawberry, tokenizers, comparison, sweep)
+    page.KIND: page.build for page in (strawberry, tokenizers, comparison, sweep, training, models)
 }
 
 

@@ -8,170 +8,253 @@ on the same machine and with as many threads: another number adds up in another 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import inspect
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
-from tokkit.errors import ArtifactError, ConfigError, TokkitError
-from tokkit.files import atomic_file, ensure_folder, write_text
-from tokkit.model.checkpoint import write_tensors
+from tokkit.errors import ArtifactError, OutputError, TokkitError
+from tokkit.files import ensure_folder, write_text
+from tokkit.model.allocation import keep_freed_memory
 from tokkit.model.transformer import Transformer
+from tokkit.training.config import TrainingConfig
+from tokkit.training.objective import Batch, Objective
+from tokkit.training.processes import ALONE, Processes, failures_told
+from tokkit.training.state import STATE_FILE, Watch, restore_state, save_state
 
-STATE_FILE = "training-state.safetensors"
+__all__ = [
+    "METRICS_FILE",
+    "STATE_FILE",
+    "Batch",
+    "DivergedError",
+    "Evaluate",
+    "Line",
+    "TrainingConfig",
+    "read_metrics",
+    "train",
+]
+
 METRICS_FILE = "metrics.jsonl"
+# Buffers are tables that never change; torch is renaming the setting.
+_SYNC_BUFFERS = (
+    "forward_sync_buffers"
+    if "forward_sync_buffers"
+    in inspect.signature(nn.parallel.DistributedDataParallel.__init__).parameters
+    else "broadcast_buffers"
+)
+
+Evaluate = Callable[[Transformer], Mapping[str, float]]
+Line = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingConfig:
-    """How to train; checked when made (ConfigError)."""
-
-    steps: int
-    learning_rate: float = 1e-3
-    warmup_steps: int = 100
-    final_fraction: float = 0.1  # of the learning rate, reached by a cosine at the last step
-    weight_decay: float = 0.01  # of matrices that multiply, not of tables or norms
-    beta1: float = 0.9
-    beta2: float = 0.98
-    clip_norm: float = 1.0
-    log_every: int = 50  # steps between lines of metrics
-    evaluate_every: int = 0  # steps between evaluations; 0: at the end only
-    save_seconds: float = 20.0  # between states for going on; the last step is always saved
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "log_every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        for name in ("warmup_steps", "evaluate_every", "save_seconds"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
-        if not (self.weight_decay >= 0 and math.isfinite(self.weight_decay)):
-            raise ConfigError(f"weight_decay must be 0 or above, finite, got {self.weight_decay}")
-        for name in ("learning_rate", "clip_norm"):
-            if not (getattr(self, name) > 0 and math.isfinite(getattr(self, name))):
-                raise ConfigError(f"{name} must be above 0 and finite, got {getattr(self, name)}")
-        for name in ("beta1", "beta2"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be from 0 to below 1, got {getattr(self, name)}")
-        if not 0 <= self.final_fraction <= 1:
-            raise ConfigError(f"final_fraction must lie in 0..1, got {self.final_fraction}")
-
-    def rate_at(self, step: int) -> float:
-        """The learning rate of a step, counted from 0: linear warm-up, then a cosine."""
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        progress = (step - self.warmup_steps) / max(1, self.steps - 1 - self.warmup_steps)
-        cosine = (1 + math.cos(math.pi * min(1.0, progress))) / 2
-        return self.learning_rate * (self.final_fraction + (1 - self.final_fraction) * cosine)
+class DivergedError(TokkitError):
+    """The loss is not finite, or has been far above its level for too long."""
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """ids (B, T) int64; rows, positions and targets (N,) int64: what is to be predicted where."""
+class _Run:
+    """What stays the same from step to step."""
 
-    ids: Tensor
-    rows: Tensor
-    positions: Tensor
-    targets: Tensor
+    model: Transformer
+    objective: nn.Module
+    optimizer: torch.optim.Optimizer
+    config: TrainingConfig
+    processes: Processes
+    state: Path
+    fingerprint: str
 
+    def save(self, done: int, watch: Watch) -> None:
+        save_state(
+            self.state,
+            self.model,
+            self.optimizer,
+            step=done,
+            fingerprint=self.fingerprint,
+            watch=watch,
+        )
 
-Evaluate = Callable[[Transformer], Mapping[str, float]]
+    def kept(self, step: int) -> str:
+        """What is left of the run when it fails, in words."""
+        return f"the state of step {step} is kept" if step else "no state was saved yet"
 
 
 def train(
     model: Transformer,
-    batch_at: Callable[[int], Batch],
+    batch_at: Callable[[int], Batch | Sequence[Batch]],
     config: TrainingConfig,
     folder: str | os.PathLike[str],
     *,
     evaluate: Evaluate | None = None,
     identity: str = "",
+    processes: Processes = ALONE,
+    compiled: bool = False,
+    stop: Callable[[], bool] | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+    on_line: Callable[[Line], None] | None = None,
 ) -> None:
     """Train `model` in place; go on from the state in `folder` if there is one.
 
-    `batch_at(step)` gives the batch of a step and must depend on nothing else. Mean cross-entropy
-    in nats, the learning rate and what `evaluate` returns are appended to metrics.jsonl.
-    `identity` names all else that the run depends on (data, seed): a state of another identity
-    or config is refused (ArtifactError). A loss or gradient that is not finite stops the run
-    (TokkitError) before it spoils a parameter. Interrupted at any moment, a run loses at most the
-    last `config.save_seconds` of work.
+    `batch_at(step)` gives the batch of a step, or its parts, whose gradients are added up, and
+    must depend on nothing else; with several `processes`, this one's parts. Mean cross-entropy in
+    nats, the learning rate and what `evaluate` returns (called by every process) are appended to
+    metrics.jsonl. `identity` names all else that the run depends on (data, seed): a state of
+    another identity or config is refused (ArtifactError).
+
+    A loss or gradient that is not finite stops the run before it spoils a parameter, and so does
+    a loss above `Watch.limit` for `config.patience_steps` steps in a row (DivergedError); while it
+    is above, no state is saved. Interrupted at any moment, a run loses at most the last
+    `config.save_seconds` of work, and nothing where `stop`, asked after each step, says so: then
+    the state is saved and KeyboardInterrupt raised. A disk that cannot be written, a full one
+    among them, is an OutputError; the last state stays.
+
+    `on_step(step, loss)` is called after each step and `on_line` with each line of metrics, before
+    a state is saved that counts it as done; both in the first process only.
     """
     place = ensure_folder(folder)
-    fingerprint = _fingerprint(model, config, identity)
+    keep_freed_memory()
     optimizer = _optimizer(model, config)
-    start = _restore(place / STATE_FILE, model, optimizer, fingerprint)
-    _keep_metrics(place / METRICS_FILE, until=start)
-    saved_at = time.monotonic()
-    with (place / METRICS_FILE).open("a", encoding="utf-8") as metrics:
+    fingerprint = _fingerprint(model, config, identity)
+    start, watch = restore_state(place / STATE_FILE, model, optimizer, fingerprint)
+    processes.wait()  # or the first could save a state before another has read the old one
+    objective = _objective(model, config, processes, compiled=compiled)
+    run = _Run(model, objective, optimizer, config, processes, place / STATE_FILE, fingerprint)
+    saved, saved_at = start, time.monotonic()
+    with _metrics_file(place / METRICS_FILE, start, processes) as metrics:
         for step in range(start, config.steps):
-            loss = _take_step(model, optimizer, batch_at(step), config, step)
-            line = _metrics_of(model, config, step, loss, evaluate)
+            with failures_told(processes, run.kept(saved)):
+                loss, stopping = _take_step(run, batch_at(step), step, stop, saved)
+                watch = _watched(run, watch, loss, step, saved)
+                line = _metrics_of(run, step, loss, evaluate, saved)
+            if not processes.first:
+                _leave_if(stopping)
+                continue
+            if on_step is not None:
+                on_step(step + 1, loss)
             if line:
-                metrics.write(json.dumps(line, allow_nan=False) + "\n")
-                metrics.flush()
-            last = step + 1 == config.steps
-            if last or time.monotonic() - saved_at >= config.save_seconds:
+                _append(metrics, line, place / METRICS_FILE)
+                if on_line is not None:
+                    on_line(line)
+            due = stopping or time.monotonic() - saved_at >= config.save_seconds
+            if step + 1 == config.steps or (due and not watch.high_steps):
                 # First the metrics: a state on the disk says that its lines are there too.
-                os.fsync(metrics.fileno())
-                _save(place / STATE_FILE, model, optimizer, step + 1, fingerprint)
-                saved_at = time.monotonic()
+                _flush(metrics, place / METRICS_FILE)
+                run.save(step + 1, watch)
+                saved, saved_at = step + 1, time.monotonic()
+            _leave_if(stopping)
+
+
+def _leave_if(stopping: bool) -> None:
+    if stopping:
+        raise KeyboardInterrupt
+
+
+def _objective(
+    model: Transformer, config: TrainingConfig, processes: Processes, *, compiled: bool
+) -> nn.Module:
+    objective: nn.Module = Objective(model, config.precision)
+    if compiled:
+        objective.compile()
+    if processes.count > 1:
+        kept: dict[str, Any] = {_SYNC_BUFFERS: False}
+        objective = nn.parallel.DistributedDataParallel(objective, **kept)
+    return objective
 
 
 def _take_step(
-    model: Transformer,
-    optimizer: torch.optim.Optimizer,
-    batch: Batch,
-    config: TrainingConfig,
+    run: _Run,
+    batch: Batch | Sequence[Batch],
     step: int,
-) -> float:
-    for group in optimizer.param_groups:
-        group["lr"] = config.rate_at(step)
-    logits = model(batch.ids, at=(batch.rows, batch.positions))
-    loss = functional.cross_entropy(logits, batch.targets)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
-    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm))
-    value = float(loss.detach())
+    stop: Callable[[], bool] | None,
+    saved: int,
+) -> tuple[float, bool]:
+    """Change the parameters once; return the loss of the step, and whether to stop after it."""
+    parts = [batch] if isinstance(batch, Batch) else batch
+    for group in run.optimizer.param_groups:
+        group["lr"] = run.config.rate_at(step)
+    run.optimizer.zero_grad(set_to_none=True)
+    device = run.model.embedding.device
+    told = torch.zeros(2, dtype=torch.float64, device="cpu" if device.type == "mps" else device)
+    for place, part in enumerate(parts):
+        with _gradients_shared(run.objective, last=place + 1 == len(parts)):
+            loss, aim = run.objective(part.to(device))
+            # Processes are averaged, but each has its share of the mean already.
+            (aim * (part.share * run.processes.count)).backward()
+        told[0] += loss.detach().to(told.device).double() * part.share
+    told[1] = float(stop is not None and stop())
+    parameters = run.model.parameters()
+    norm = float(nn.utils.clip_grad_norm_(parameters, run.config.clip_norm))
+    value, stopping = run.processes.total(told).tolist()
     if not (math.isfinite(value) and math.isfinite(norm)):
-        raise TokkitError(
+        raise DivergedError(
             f"the loss is {value} and the norm of its gradient {norm} at step {step + 1}: training "
-            f"diverged; use a lower learning rate than {config.learning_rate:g}"
+            f"diverged, and {run.kept(saved)}; use a lower learning rate than "
+            f"{run.config.learning_rate:g}"
         )
-    optimizer.step()
-    return value
+    run.optimizer.step()
+    return value, stopping > 0
+
+
+def _gradients_shared(
+    objective: nn.Module, *, last: bool
+) -> contextlib.AbstractContextManager[None]:
+    """Processes exchange gradients once a step, after its last part."""
+    if last or not isinstance(objective, nn.parallel.DistributedDataParallel):
+        return contextlib.nullcontext()
+    shared: contextlib.AbstractContextManager[None] = objective.no_sync()
+    return shared
+
+
+def _watched(run: _Run, watch: Watch, loss: float, step: int, saved: int) -> Watch:
+    after = watch.after(loss)
+    patience = run.config.patience_steps
+    if not patience:
+        return Watch()
+    if after.high_steps >= patience:
+        raise DivergedError(
+            f"the loss has been above {watch.limit:.3f} for {patience} steps at step {step + 1} "
+            f"(it is {loss:.3f}; its level was {watch.level:.3f}): training diverged, and "
+            f"{run.kept(saved)}; use a lower learning rate than {run.config.learning_rate:g}"
+        )
+    return after
 
 
 def _metrics_of(
-    model: Transformer,
-    config: TrainingConfig,
-    step: int,
-    loss: float,
-    evaluate: Evaluate | None,
-) -> dict[str, Any] | None:
-    done = step + 1
+    run: _Run, step: int, loss: float, evaluate: Evaluate | None, saved: int
+) -> Line | None:
+    config, done = run.config, step + 1
     last = done == config.steps
     evaluating = evaluate is not None and (
         last or (config.evaluate_every and done % config.evaluate_every == 0)
     )
     if not (last or evaluating or done % config.log_every == 0):
         return None
-    line: dict[str, Any] = {"step": done, "loss": loss, "learning_rate": config.rate_at(step)}
+    line: Line = {"step": done, "loss": loss, "learning_rate": config.rate_at(step)}
     if evaluating and evaluate is not None:
-        line["evaluation"] = dict(evaluate(model))
+        line["evaluation"] = dict(evaluate(run.model))
+        for name, value in line["evaluation"].items():
+            if not math.isfinite(value):
+                raise DivergedError(
+                    f"the evaluation after step {done} gave {name} = {value}: training diverged, "
+                    f"and {run.kept(saved)}; use a lower learning rate than "
+                    f"{config.learning_rate:g}"
+                )
     return line
 
 
-def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
+# Metrics -----------------------------------------------------------------------------------------
+
+
+def read_metrics(folder: str | os.PathLike[str]) -> list[Line]:
     """The lines of metrics.jsonl, in order; a last line cut short by a kill is left out."""
     path = Path(folder) / METRICS_FILE
     if not path.exists():
@@ -189,63 +272,64 @@ def read_metrics(folder: str | os.PathLike[str]) -> list[dict[str, Any]]:
         ) from error
 
 
-def _keep_metrics(path: Path, *, until: int) -> None:
-    """Drop the lines after step `until`: they will be written again."""
+@contextlib.contextmanager
+def _metrics_file(path: Path, until: int, processes: Processes) -> Iterator[TextIO]:
+    """The file to append to; what stands in it after step `until` will be written again."""
+    if not processes.first:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            yield nowhere
+        return
     kept = [line for line in read_metrics(path.parent) if line["step"] <= until]
     write_text(path, "".join(json.dumps(line, allow_nan=False) + "\n" for line in kept))
+    file = path.open("a", encoding="utf-8")
+    try:
+        yield file
+    finally:
+        with contextlib.suppress(OSError):  # told when it was written, or flushed
+            file.close()
+
+
+def _append(metrics: TextIO, line: Line, path: Path) -> None:
+    with _disk_told(path):
+        metrics.write(json.dumps(line, allow_nan=False) + "\n")
+        metrics.flush()
+
+
+def _flush(metrics: TextIO, path: Path) -> None:
+    with _disk_told(path):
+        os.fsync(metrics.fileno())
+
+
+@contextlib.contextmanager
+def _disk_told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise OutputError(
+            f"cannot write {path}: {reason}; make room, then give the same command to go on"
+        ) from error
+
+
+# Optimizer ---------------------------------------------------------------------------------------
 
 
 def _optimizer(model: Transformer, config: TrainingConfig) -> torch.optim.AdamW:
     matrices: list[Tensor] = []
     others: list[Tensor] = []
     for name, parameter in model.named_parameters():
-        (matrices if name.endswith(".weight") and parameter.ndim == 2 else others).append(parameter)
+        # Of a mixture, a weight is a stack of matrices, one an expert.
+        (matrices if name.endswith(".weight") and parameter.ndim >= 2 else others).append(parameter)
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
     betas = (config.beta1, config.beta2)
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=True)
+    fused = matrices[0].device.type in ("cpu", "cuda")
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=fused)
 
 
 def _fingerprint(model: Transformer, config: TrainingConfig, identity: str) -> str:
     settings = asdict(config) | {"save_seconds": None}
     text = json.dumps([model.config.to_dict(), settings, identity], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _save(
-    path: Path, model: Transformer, optimizer: torch.optim.Optimizer, step: int, fingerprint: str
-) -> None:
-    tensors = {}
-    for name, parameter in model.named_parameters():
-        tensors[f"model.{name}"] = parameter.detach()
-        for key, value in optimizer.state[parameter].items():
-            tensors[f"optimizer.{key}.{name}"] = value
-    metadata = {"step": str(step), "fingerprint": fingerprint}
-    with atomic_file(path) as temporary:
-        write_tensors(temporary, tensors, metadata)
-
-
-@torch.no_grad()
-def _restore(
-    path: Path, model: Transformer, optimizer: torch.optim.Optimizer, fingerprint: str
-) -> int:
-    """Fill model and optimizer from a saved state; return the steps done (0 without one)."""
-    if not path.exists():
-        return 0
-    again = f"delete {path.parent} to start over"
-    try:
-        with safe_open(path, framework="pt") as state:
-            metadata = state.metadata() or {}
-            if metadata.get("fingerprint") != fingerprint:
-                raise ArtifactError(f"{path} is the state of a run with other settings: {again}")
-            for name, parameter in model.named_parameters():
-                parameter.copy_(state.get_tensor(f"model.{name}"))
-                optimizer.state[parameter] = {
-                    key: state.get_tensor(f"optimizer.{key}.{name}")
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                }
-            return int(metadata["step"])
-    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
-        raise ArtifactError(f"{path} is not a whole training state ({error}): {again}") from error
