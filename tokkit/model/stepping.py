@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from tokkit.model import fused
 from tokkit.model.cache import Cache
 from tokkit.model.feedforward import FeedForward, activate
 from tokkit.model.layers import Linear, Norm
@@ -137,11 +138,11 @@ class Stepper:
         x = x + added
         normed = layer.feedforward_norm(x)
         if layer.gate is None:
-            hidden = activate(functional.linear(normed, *layer.up), layer.kind)
+            hidden = activate(fused.linear(normed, *layer.up), layer.kind)
         else:
-            hidden = activate(functional.linear(normed, *layer.gate), layer.kind)
-            hidden = hidden.mul_(functional.linear(normed, *layer.up))
-        added = functional.linear(hidden, *layer.down)
+            hidden = activate(fused.linear(normed, *layer.gate), layer.kind)
+            hidden = hidden.mul_(fused.linear(normed, *layer.up))
+        added = fused.linear(hidden, *layer.down)
         if layer.feedforward_post_norm is not None:
             added = layer.feedforward_post_norm(added)
         return x.add_(added)
@@ -155,15 +156,15 @@ class Stepper:
     ) -> Tensor:
         """Attention of one query a head to the columns so far; those that share keys together."""
         batch, width, groups = len(x), self._config.head_width, self._config.key_value_heads
-        query = functional.linear(x, *layer.query).view(batch, -1, width)  # B H K
-        key = functional.linear(x, *layer.key).view(batch, groups, width)  # B G K
+        query = fused.linear(x, *layer.query).view(batch, -1, width)  # B H K
+        key = fused.linear(x, *layer.key).view(batch, groups, width)  # B G K
         if layer.query_norm is not None and layer.key_norm is not None:
             query, key = layer.query_norm(query), layer.key_norm(key)
         if angles is not None:
             query, key = self._turned(query, angles), self._turned(key, angles)
         slot, held, bias = seen
         layer.keys.select(2, slot).copy_(key)
-        value = functional.linear(x, *layer.value).view(batch, groups, width)
+        value = fused.linear(x, *layer.value).view(batch, groups, width)
         layer.values.select(2, slot).copy_(value)
         mixed = functional.scaled_dot_product_attention(
             query.view(batch, groups, -1, width),
@@ -172,7 +173,7 @@ class Stepper:
             attn_mask=bias,
             scale=self._config.score_scale,
         )
-        return functional.linear(mixed.reshape(batch, -1), *layer.output)
+        return fused.linear(mixed.reshape(batch, -1), *layer.output)
 
     def _turned(self, x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
         """(B, heads, K) with each pair turned: x cos + (its partner) (-sin or sin)."""

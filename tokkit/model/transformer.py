@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tokkit.errors import ConfigError, InputError
+from tokkit.model import fused
 from tokkit.model.attention import Attention, take
 from tokkit.model.cache import Cache, LayerCache
 from tokkit.model.config import ModelConfig
@@ -158,7 +159,7 @@ class Transformer(nn.Module):
 
     def unembed(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of what `hidden` gives, (..., D)."""
-        logits = functional.linear(hidden, self.unembedding_matrix)
+        logits = fused.linear(hidden, self.unembedding_matrix)
         if cap := self.config.logit_softcap:
             logits = cap * (logits / cap).tanh()
         return logits

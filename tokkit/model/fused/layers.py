@@ -18,7 +18,8 @@ from tokkit.model.positions import rotate as plain_rotate
 
 _GELU_LINEAR = 2 * math.sqrt(2 / math.pi)  # gelu(x) = x sigmoid(linear x + cubic x^3)
 _GELU_CUBIC = _GELU_LINEAR * 0.044715
-_LEAST_PRODUCTS = 1 << 24  # below, setting up takes longer than multiplying faster saves
+# Below both, setting up takes longer than multiplying faster saves.
+_LEAST_PRODUCTS, _LEAST_WEIGHTS = 1 << 24, 1 << 19
 
 
 class _Linear(torch.autograd.Function):
