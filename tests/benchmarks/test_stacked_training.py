@@ -25,6 +25,7 @@ from tokkit.model.stacked import StackedTransformer
 from tokkit.model.transformer import Transformer
 from tokkit.training import stacked
 from tokkit.training.config import TrainingConfig
+from tokkit.training.loop import new_optimizer
 from tokkit.training.objective import Batch, next_token_loss
 
 # batch, time, width, heads, vocabulary, places with logits
@@ -101,7 +102,7 @@ def step_apart(model: Transformer, batch: Batch) -> Step:
 
 def step_stacked(stack: StackedTransformer, batches: list[Batch]) -> Step:
     config = TrainingConfig(steps=10**6, learning_rate=1e-4)
-    optimizer = stacked._optimizer(stack, config)
+    optimizer = new_optimizer(stack, config, axes=3)
     return lambda: stacked._take_step(stack, optimizer, batches, config, 0) and None
 
 

@@ -73,7 +73,7 @@ def test_experts_are_decayed_as_matrices_and_balanced(tmp_path):
     model = Transformer(
         ModelConfig(vocab_size=13, width=20, layers=2, query_heads=2, context=11, **settings)
     )
-    groups = loop._optimizer(model, training_config(weight_decay=0.1)).param_groups
+    groups = loop.new_optimizer(model, training_config(weight_decay=0.1)).param_groups
     names = {id(p): name for name, p in model.named_parameters()}
     decayed = {names[id(p)] for p in groups[0]["params"]}
     assert {"blocks.0.feedforward.gate.weight", "blocks.0.feedforward.router.weight"} <= decayed
@@ -153,7 +153,7 @@ def test_the_guard_goes_on_where_it_was(tmp_path):
     kept = tmp_path / STATE_FILE
     assert kept.exists()
     restored = tiny_model()
-    optimizer = loop._optimizer(restored, config)
+    optimizer = loop.new_optimizer(restored, config)
     fingerprint = loop._fingerprint(restored, config, "")
     done, watch = state.restore_state(kept, restored, optimizer, fingerprint)
     assert done == 7

@@ -122,7 +122,7 @@ def train(
     """
     place = ensure_folder(folder)
     keep_freed_memory()
-    optimizer = _optimizer(model, config)
+    optimizer = new_optimizer(model, config)
     fingerprint = _fingerprint(model, config, identity)
     start, watch = restore_state(place / STATE_FILE, model, optimizer, fingerprint)
     processes.wait()  # or the first could save a state before another has read the old one
@@ -314,12 +314,13 @@ def _disk_told(path: Path) -> Iterator[None]:
 # Optimizer ---------------------------------------------------------------------------------------
 
 
-def _optimizer(model: Transformer, config: TrainingConfig) -> torch.optim.AdamW:
+def new_optimizer(model: nn.Module, config: TrainingConfig, *, axes: int = 2) -> torch.optim.AdamW:
+    """AdamW; the weights of at least `axes` axes decay: matrices, or stacks of them."""
     matrices: list[Tensor] = []
     others: list[Tensor] = []
     for name, parameter in model.named_parameters():
-        # Of a mixture, a weight is a stack of matrices, one an expert.
-        (matrices if name.endswith(".weight") and parameter.ndim >= 2 else others).append(parameter)
+        decays = name.endswith(".weight") and parameter.ndim >= axes
+        (matrices if decays else others).append(parameter)
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},

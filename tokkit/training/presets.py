@@ -2,60 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tokkit.errors import ConfigError, unknown_choice
 from tokkit.model.config import ModelConfig
+from tokkit.model.presets import preset
 
-_LLAMA: dict[str, Any] = {
-    "positions": "rope",
-    "norm": "rmsnorm",
-    "feedforward": "swiglu",
-    "norm_epsilon": 1e-5,
+# Whose settings a family has here; the sizes are those asked for.
+FAMILIES = {
+    "gpt2": "gpt2",
+    "llama": "llama-2-7b",
+    "mistral": "mistral-7b",
+    "gemma": "gemma-2-2b",
+    "qwen": "qwen-2.5-0.5b",
+    "mixtral": "mixtral-8x7b",
 }
-FAMILIES: dict[str, dict[str, Any]] = {
-    # Radford et al. 2019.
-    "gpt2": {
-        "positions": "learned",
-        "norm": "layernorm",
-        "feedforward": "gelu",
-        "linear_bias": True,
-        "tied": True,
-    },
-    # Touvron et al. 2023.
-    "llama": _LLAMA,
-    # Jiang et al. 2023: every layer slides.
-    "mistral": _LLAMA | {"attention_pattern": "s"},
-    # Gemma team 2024 (Gemma 2): every second layer slides.
-    "gemma": {
-        "positions": "rope",
-        "norm": "rmsnorm",
-        "norm_place": "sandwich",
-        "norm_offset": True,
-        "norm_epsilon": 1e-6,
-        "feedforward": "geglu",
-        "attention_pattern": "sf",
-        "attention_softcap": 50.0,
-        "logit_softcap": 30.0,
-        "tied": True,
-    },
-    # Qwen team 2024 (Qwen 2.5).
-    "qwen": _LLAMA
-    | {
-        "attention_bias": "query_key_value",
-        "norm_epsilon": 1e-6,
-        "rope_base": 1_000_000.0,
-        "tied": True,
-    },
-    # Jiang et al. 2024.
-    "mixtral": _LLAMA
-    | {
-        "rope_base": 1_000_000.0,
-        "experts": 8,
-        "experts_per_token": 2,
-        "balance_weight": 0.02,
-    },
-}
+_SIZES = (
+    "vocab_size",
+    "width",
+    "layers",
+    "query_heads",
+    "key_value_heads",
+    "head_width",
+    "hidden_width",
+    "context",
+    "window",
+    "attention_scale",
+    "embedding_scale",
+)
 
 
 def training_preset(
@@ -80,7 +52,7 @@ def training_preset(
     """
     if name not in FAMILIES:
         raise ConfigError(unknown_choice("preset", name, FAMILIES))
-    family = dict(FAMILIES[name])
+    family = {k: v for k, v in preset(FAMILIES[name]).settings.items() if k not in _SIZES}
     if "s" in family.get("attention_pattern", ""):
         family["window"] = window or max(1, context // 2)
     elif window:

@@ -30,7 +30,7 @@ from tokkit.model.config import ModelConfig
 from tokkit.model.stacked import StackedTransformer, release
 from tokkit.model.transformer import Transformer
 from tokkit.training.config import TrainingConfig
-from tokkit.training.loop import METRICS_FILE, DivergedError, read_metrics
+from tokkit.training.loop import METRICS_FILE, DivergedError, new_optimizer, read_metrics
 from tokkit.training.objective import IGNORED, Batch
 from tokkit.training.state import STATE_FILE, Watch, restore_state, save_state
 
@@ -95,7 +95,7 @@ def _train(
     evaluate: EvaluateModel | None,
     identity: str,
 ) -> None:
-    optimizer = _optimizer(stack, config)
+    optimizer = new_optimizer(stack, config, axes=3)
     fingerprint = _fingerprint(stack, config, identity)
     start, _ = restore_state(place / STATE_FILE, stack, optimizer, fingerprint)
     kept = [line for line in read_metrics(place) if line["step"] <= start]
@@ -211,22 +211,6 @@ def _clip(stack: StackedTransformer, limit: float) -> list[float]:
         for gradient in gradients:
             gradient.mul_(scales.view(-1, *[1] * (gradient.ndim - 1)))
     return [float(norm) for norm in norms.tolist()]
-
-
-def _optimizer(stack: StackedTransformer, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW works number by number, so that a stack of tensors is as good as each alone."""
-    matrices: list[Tensor] = []
-    others: list[Tensor] = []
-    for name, parameter in stack.named_parameters():
-        # One axis more than in `loop`, where the same parameters decay.
-        (matrices if name.endswith(".weight") and parameter.ndim >= 3 else others).append(parameter)
-    groups = [
-        {"params": matrices, "weight_decay": config.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
-    betas = (config.beta1, config.beta2)
-    fused = matrices[0].device.type in ("cpu", "cuda")
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, fused=fused)
 
 
 def _check_settings(config: TrainingConfig) -> None:
