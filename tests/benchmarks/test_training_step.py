@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -24,8 +23,8 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from tokkit.results import _cpu_model, package_versions
+from record import keep
+from record import machine as machine_of
 
 pytest.importorskip("transformers")
 
@@ -169,45 +168,16 @@ def test_training_step(values, machine):
     assert parameters[0] == parameters[1]
 
 
-def report(machine: dict) -> None:
-    """Print the table; write it where TOKKIT_BENCHMARK_OUT says."""
-    about = {
-        "cpu": _cpu_model(),
-        "cores": os.cpu_count(),
-        "threads": THREADS,
-        "rounds": ROUNDS,
-        "clock": CLOCK,
-        "python": platform.python_version(),
-        "packages": package_versions(),
-        "date": time.strftime("%Y-%m-%d"),
-        **machine,
-    }
-    text = as_markdown(about)
-    print(f"\n{text}")
-    if folder := os.environ.get("TOKKIT_BENCHMARK_OUT"):
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        record = {"machine": about, "training step": rows}
-        (place / "training.json").write_text(json.dumps(record, indent=2) + "\n")
-        (place / "training.md").write_text(text)
-
-
-def as_markdown(about: dict) -> str:
-    lines = [
-        "# A training step, measured",
-        "",
-        f"{about['cpu']}, {about['threads']} of {about['cores']} cores, Python {about['python']}, "
-        f"{about['date']}. Medians of {about['rounds']} rounds ({about['clock']} time); ratios "
-        "are taken within each round, with the lowest and the highest. The floor is the step's "
-        "FLOPs at the rate of "
-        f"a product of 1024 x 1024 matrices, {about['gflops_1024_cubed']:.0f} GFLOP/s here; "
-        f"memory is copied at {about['gigabytes_a_second']:.0f} GB/s. Peaks are of one step, "
-        "moments of the optimizer included. A ratio above the inverse of peer_share cannot be "
-        "had by computing the same products.",
-    ]
-    if rows:
-        lines += ["", "| " + " | ".join(rows[0]) + " |", "|" + "---|" * len(rows[0])]
-        for row in rows:
-            shown = [f"{c:,.2f}" if isinstance(c, float) else str(c) for c in row.values()]
-            lines.append("| " + " | ".join(shown) + " |")
-    return "\n".join(lines) + "\n"
+def report(found: dict) -> None:
+    keep(
+        "training",
+        "A training step, measured",
+        f"Medians of {ROUNDS} rounds ({CLOCK} time); ratios are taken within each round, with the "
+        "lowest and the highest. The floor is the step's FLOPs at the rate of a product of "
+        f"1024 x 1024 matrices, {found['gflops_1024_cubed']:.0f} GFLOP/s here; memory is copied "
+        f"at {found['gigabytes_a_second']:.0f} GB/s. Peaks are of one step, moments of the "
+        "optimizer included. A ratio above the inverse of peer_share cannot be had by computing "
+        "the same products.",
+        machine_of(threads=THREADS, rounds=ROUNDS, clock=CLOCK, **found),
+        rows,
+    )
