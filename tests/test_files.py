@@ -338,6 +338,15 @@ def test_json_that_is_not_there_or_no_file(tmp_path: Path) -> None:
         read_json(tmp_path, what="config")
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_what_has_no_end_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("/dev/zero")
+    for name in ("pipe", "link"):
+        with pytest.raises(ArtifactError, match="it is a device or pipe, not a file"):
+            read_json(tmp_path / name)
+
+
 def test_json_is_sized_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.json"
     with path.open("wb") as file:

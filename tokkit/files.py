@@ -15,6 +15,7 @@ import json
 import math
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import uuid
@@ -217,7 +218,7 @@ def read_json(path: str | os.PathLike[str], *, what: str = "file") -> Any:
     """Read strict UTF-8 JSON; raise ArtifactError naming `what` and the place of the fault."""
     source = Path(path)
     try:
-        size = source.stat().st_size
+        size = plain_size(source)
         if size > _MAX_JSON_BYTES:
             raise ArtifactError(
                 f"{what} {source} may have {_MAX_JSON_BYTES} bytes at most, but has {size}: "
@@ -243,6 +244,14 @@ def _finite_float(digits: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{digits[:40]} is too large for a number")
     return value
+
+
+def plain_size(path: str | os.PathLike[str]) -> int:
+    """Bytes of a file before it is read whole; OSError for a pipe or device, which has no end."""
+    found = os.stat(path)
+    if stat.S_ISFIFO(found.st_mode) or stat.S_ISCHR(found.st_mode):
+        raise OSError(errno.EINVAL, "it is a device or pipe, not a file", str(path))
+    return found.st_size
 
 
 def sha256(path: str | os.PathLike[str]) -> str:

@@ -135,6 +135,9 @@ def test_the_claim_is_written_with_its_evidence(checkpoint, tmp_path, sampling):
     shown = call(
         checkpoint, "raw", "straw", "--max-new-tokens", 9, "--out", tmp_path / "run", *sampling
     )
+    page = (tmp_path / "run" / "index.html").read_text()
+    assert "What was written" in page
+    assert "prompt_ids" not in page, "records are for result.json"
     assert "one-token-at-a-time: supported" in shown.stderr
     result = read_result(tmp_path / "run")
     (claim,) = result.claims
@@ -177,6 +180,9 @@ def test_the_claim_does_not_hold_of_a_text_that_was_not_made_so(model):
         (("a", "--stop", ""), "--stop needs a text"),
         (("a", "--chat"), "small has no chat template: leave out --chat"),
         (("a", "--score", "b", "--stop", "c"), "--stop has no effect"),
+        (("a", "--score", "b", "--max-new-tokens", 3), "--max-new-tokens has no effect"),
+        (("a", "--score", "b", "--temperature", 1), "--temperature has no effect"),
+        (("a", "--score", "b", "--show-steps"), "--show-steps has no effect"),
         (("a", "--max-new-tokens", 0), "0 is not in the range"),
         (("a", "--device", "gpu"), "unknown device 'gpu'"),
     ],

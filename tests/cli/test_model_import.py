@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 
 import pytest
 import torch
@@ -187,6 +189,28 @@ def test_a_source_that_is_not_there(tmp_path, capsys):
     assert code in (1, 2)
     assert "Traceback" not in error
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+@pytest.mark.parametrize("name", ["config.json", "tokenizer_config.json", "generation_config.json"])
+def test_a_pipe_instead_of_a_file_is_told_at_once(source, tmp_path, capsys, name):
+    folder = tmp_path / "berry"
+    shutil.copytree(source, folder)
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    code, _, error = call(capsys, "import", folder, "--out", tmp_path / "out")
+    assert code == 1
+    assert f"{name}: it is a device or pipe" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes here")
+def test_a_pipe_is_no_model_and_no_card(tmp_path, capsys):
+    os.mkfifo(tmp_path / "README.md")
+    assert card(str(tmp_path)) == {}
+    code, _, error = call(capsys, "import", tmp_path / "README.md", "--out", tmp_path / "out")
+    assert code == 1
+    assert "is a device or pipe" in error
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,10 @@ def test_a_run_and_its_page(tmp_path, given, capsys):
     page = (tmp_path / "page" / "index.html").read_text()
     assert "Bits per byte" in page
     assert "unigram" in page.lower()
+    capsys.readouterr()
+    run_folder = str(tmp_path / "run")
+    assert run(["model", "generate", run_folder, "the", "--max-new-tokens", "2", "-q"]) == 0
+    assert capsys.readouterr().out
 
 
 def test_json_is_the_result_and_quiet_says_nothing(given, capsys):

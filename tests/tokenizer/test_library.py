@@ -7,9 +7,10 @@ import sys
 import pytest
 import tokenizers
 from foreign_files import TEXTS, byte_fallback, unigram, wordpiece
-from tokenizers import models, pre_tokenizers
+from tokenizers import models, pre_tokenizers, processors
 
 from tokkit.errors import ArtifactError, ConfigError, InputError
+from tokkit.tokenizer.formats import load_tokenizer
 from tokkit.tokenizer.library import LibraryTokenizer
 from tokkit.tokenizer.other_models import MAX_WORDPIECE_BYTES, train_unigram, train_wordpiece
 from tokkit.tokenizer.presets import PRETOKENIZERS
@@ -84,6 +85,16 @@ def test_byte_fallback():
         "replaces ' ' by '\u2581'",
         "spells characters without a token as bytes",
     )
+
+
+def test_what_stands_before_a_text_stays_in_the_file(tmp_path):
+    backend = byte_fallback()
+    backend.post_processor = processors.TemplateProcessing("<s> $A", special_tokens=[("<s>", 1)])
+    backend.save(str(tmp_path / "tokenizer.json"))
+    wanted = json.loads(backend.to_str())["post_processor"]
+    for ours in (load(backend), load_tokenizer(tmp_path)):
+        assert json.loads(ours.content())["post_processor"] == wanted
+        assert ours.encode("raw") == [263]  # it is not asked for
 
 
 def test_added_tokens_keep_their_ids_where_special_ones_are_hidden():

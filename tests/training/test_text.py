@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from test_resume import assert_same_run
 from tiny_texts import CONTEXT, corpus_file, run_text, text_config, texts, tiny_tokenizer
@@ -23,6 +24,7 @@ from tokkit.model import checkpoint
 from tokkit.model.checkpoint import load_checkpoint
 from tokkit.probes.targets import load_target
 from tokkit.results import read_result
+from tokkit.tokenizer.library import LibraryTokenizer
 from tokkit.tokenizer.train import train as learn
 from tokkit.training import corpus as corpus_module
 from tokkit.training import text as text_module
@@ -284,13 +286,45 @@ def test_what_is_refused(tmp_path, corpus):
         run_text(tmp_path / "f", corpus, text_config(accumulate=3))
     with pytest.raises(ConfigError, match="sequences must be at least 1, got 0"):
         text_config(sequences=0)
+    with pytest.raises(ConfigError, match="sequences must be at most 1048576, got 100000000"):
+        text_config(sequences=100_000_000)
+
+
+def test_a_tokenizer_of_another_kind_is_kept_with_the_model(tmp_path):
+    unigram = LibraryTokenizer.from_json(_unigram())
+    corpus, config = corpus_file(tmp_path), text_config(vocab_size=unigram.vocab_size, steps=4)
+    run_text(tmp_path / "run", corpus, config, tokenizer=unigram)
+    kept = LibraryTokenizer.from_json((tmp_path / "run/model/tokenizer.json").read_text())
+    assert kept.digest == unigram.digest
+
+    class Foreign(LibraryTokenizer):
+        is_tokenizer_json = False
+
+    with pytest.raises(ConfigError, match=r"as tokenizer.json, which this one cannot be written"):
+        run_text(tmp_path / "b", corpus, config, tokenizer=Foreign.from_json(_unigram()))
+
+
+def _unigram() -> str:
+    library = tokenizers.Tokenizer(tokenizers.models.Unigram())
+    library.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    library.decoder = tokenizers.decoders.Metaspace()
+    trainer = tokenizers.trainers.UnigramTrainer(
+        vocab_size=90, special_tokens=["<unk>", "</s>"], unk_token="<unk>", show_progress=False
+    )
+    library.train_from_iterator(texts(), trainer)
+    return library.to_str()
 
 
 def test_text_that_is_empty_cannot_be_trained_on(tmp_path):
     tokenizer = tiny_tokenizer(special=())
     empty = corpus_file(tmp_path, ["", "", ""])
-    with pytest.raises(ConfigError, match="the documents to train on hold no token"):
+    with pytest.raises(ConfigError, match="the documents to train on hold no token of text"):
         run_text(tmp_path / "run", empty, tokenizer=tokenizer)
+    with pytest.raises(ConfigError, match="to train on hold no token of text"):
+        run_text(tmp_path / "with-end", empty)
+    single = corpus_file(tmp_path, ["a", "a", "a"])
+    with pytest.raises(ConfigError, match="to train on hold no token of text"):
+        run_text(tmp_path / "single", single, tokenizer=tokenizer)
 
 
 @pytest.mark.slow

@@ -120,7 +120,7 @@ def generate(
     when all are done. MODEL is as in `tokkit model --help`.
     """
     texts = [*prompts, *(_read(name) for name in files)]
-    _check(texts, stop, continuations, options, out)
+    _check(texts, stop, continuations, options, out, show_steps=show_steps)
     from tokkit.model.sampling import SamplingConfig
     from tokkit.probes.writing import Request, score_texts, write
 
@@ -174,6 +174,8 @@ def _check(
     continuations: Sequence[str],
     options: dict[str, Any],
     out: Path | None,
+    *,
+    show_steps: bool,
 ) -> None:
     """Refuse what is missing or would have no effect."""
     if not texts:
@@ -187,8 +189,15 @@ def _check(
                 f"{flag} has no effect at temperature 0, which takes the likeliest token: "
                 "add --temperature, for example 0.8"
             )
-    if continuations and stop:
-        raise click.UsageError("--score writes no text, so --stop has no effect: leave it out")
+    writing = {
+        "--stop": stop,
+        "--max-new-tokens": options["max_new_tokens"],
+        "--temperature": options["temperature"],
+        "--show-steps": show_steps,
+    }
+    for flag, value in writing.items():
+        if continuations and value:
+            raise click.UsageError(f"--score writes no text, so {flag} has no effect: leave it out")
     if continuations and out is not None:
         raise click.UsageError("--score has no page yet: use --json instead of --out")
 

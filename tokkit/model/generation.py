@@ -223,7 +223,9 @@ def check_ids(config: ModelConfig, texts: Sequence[Sequence[int]], *, what: str)
     """Raise InputError when one of some lists of ids is empty or holds what is no id."""
     for ids in texts:
         if len(ids) == 0:
-            raise InputError(f"{what} must have at least one token, got an empty one")
+            raise InputError(
+                f"{what} must have at least one token, got an empty one: give some text"
+            )
         low, high = min(ids), max(ids)
         if low < 0 or high >= config.vocab_size:
             raise InputError(

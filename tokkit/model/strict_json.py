@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tokkit.errors import ArtifactError
+from tokkit.files import plain_size
 
 _LONGEST_SHOWN = 60
 _LARGEST_FILE = 1 << 25  # bytes: an index of 200,000 tensors has less
@@ -16,7 +17,7 @@ _LARGEST_FILE = 1 << 25  # bytes: an index of 200,000 tensors has less
 def read_strict_json(path: Path, what: str) -> Any:
     """Read a file of UTF-8 JSON as `strict_json` does; ArtifactError names `what` and the path."""
     try:
-        size = path.stat().st_size
+        size = plain_size(path)
         if size > _LARGEST_FILE:
             raise ArtifactError(
                 f"{what} {path} may have {_LARGEST_FILE} bytes, but has {size}: check the file"

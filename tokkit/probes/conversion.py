@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokkit.errors import ArtifactError, ConfigError
-from tokkit.files import sha256
+from tokkit.files import plain_size, sha256
 from tokkit.model import anatomy
 from tokkit.model.checkpoint import save_checkpoint
 from tokkit.probes.models import NAMES, OpenModel, find_smollm2
@@ -131,6 +131,7 @@ def card(source: str) -> dict[str, str]:
     """
     path = Path(source) / _CARD
     try:
+        plain_size(path)
         with open(path, encoding="utf-8", errors="replace") as file:
             head = file.read(_LONGEST_CARD)
     except OSError:

@@ -16,15 +16,19 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tokkit.errors import ArtifactError
 from tokkit.model.checkpoint import CONFIG_FILE, load_checkpoint
+from tokkit.model.config import LARGEST_SIZE
 from tokkit.model.strict_json import read_strict_json, shown
 from tokkit.model.transformer import Transformer
 from tokkit.tokenizer.artifact import Tokenizer
 from tokkit.tokenizer.formats import load_tokenizer
 from tokkit.tokenizer.library import LibraryTokenizer
+
+if TYPE_CHECKING:
+    from tokkit.model.gguf import GgufFile
 
 SMOLLM2 = "smollm2"
 NAMES = (SMOLLM2,)
@@ -59,7 +63,7 @@ class OpenModel:
 
 
 def open_model(source: str | os.PathLike[str]) -> OpenModel:
-    """Open a model by its path, or by a name of NAMES.
+    """Open a model by its path, by that of the run that trained it, or by a name of NAMES.
 
     Raises ArtifactError where there is none, where its files cannot be used, where it has no
     tokenizer, and where its tokenizer has more ids than its embedding has rows.
@@ -68,14 +72,18 @@ def open_model(source: str | os.PathLike[str]) -> OpenModel:
     if str(source) in NAMES and not path.exists():
         return _checked(_open_gguf(find_smollm2(), SMOLLM2), str(source))
     if path.is_dir():
-        opened = _open_folder(path)
+        trained = path / "model"  # of a run of `tokkit model train`
+        opened = _open_folder(
+            path if (path / "config.json").exists() or not trained.is_dir() else trained
+        )
     elif path.is_file() and path.suffix == ".whl":
         opened = _open_wheel(path)
     elif path.is_file():
         opened = _open_gguf(path, path.stem)
     else:
+        fault = "is a device or pipe" if path.exists() else "does not exist"
         raise ArtifactError(
-            f"model {path} does not exist: give the folder of a checkpoint or of a Hugging Face "
+            f"model {path} {fault}: give the folder of a checkpoint or of a Hugging Face "
             f"model, a .gguf file, or {SMOLLM2}"
         )
     return _checked(opened, str(path))
@@ -164,6 +172,7 @@ def _open_gguf(path: Path, name: str) -> OpenModel:
     metadata = file.metadata
     if "tokenizer.ggml.model" not in metadata:
         raise ArtifactError(f"{path} holds no tokenizer: get a file with one")
+    _check_tokens(file)
     try:
         tokenizer = tokenizer_of(tokenizer_json(metadata))
         ids = {word: special_id(metadata, word) for word in ("bos", "eos", "eot", "eom")}
@@ -188,6 +197,24 @@ def _open_gguf(path: Path, name: str) -> OpenModel:
         start_ids=_start_ids(tokenizer),
         special_tokens=words,
     )
+
+
+def _check_tokens(file: GgufFile) -> None:
+    """No more tokens than rows: tables are checked before a tokenizer, much larger, is made."""
+    embedding = file.tensors.get("token_embd.weight")
+    if embedding is None:
+        raise ArtifactError(f"{file.path} lacks token_embd.weight: get the whole model again")
+    rows = min(embedding.shape[0], LARGEST_SIZE)
+    for name, what, most, of in (
+        ("tokens", "ids", rows, f"but the model only {rows} rows"),
+        ("merges", "merges", LARGEST_SIZE, f"and may have {LARGEST_SIZE}"),
+    ):
+        texts = file.metadata.get(f"tokenizer.ggml.{name}")
+        if isinstance(texts, list) and len(texts) > most:
+            raise ArtifactError(
+                f"the tokenizer in {file.path} has {len(texts)} {what}, {of}: they do not belong "
+                "together"
+            )
 
 
 def _open_wheel(path: Path) -> OpenModel:

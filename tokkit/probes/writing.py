@@ -18,7 +18,13 @@ from tokkit.probes.continuation import Show, continue_texts
 from tokkit.probes.models import OpenModel, open_model
 from tokkit.probes.one_at_a_time import Recomputed, one_at_a_time, recompute
 from tokkit.probes.targets import codec_of
-from tokkit.probes.writing_record import score_record, scores_table, steps_table, text_record
+from tokkit.probes.writing_record import (
+    score_record,
+    scores_table,
+    steps_table,
+    text_record,
+    texts_table,
+)
 from tokkit.results import Claim, Result, Table, collect_provenance
 from tokkit.tokenizer.artifact import Tokenizer
 from tokkit.tokenizer.streaming import Codec
@@ -129,7 +135,10 @@ def write(request: Request, *, show: Show | None = None, check: bool = False) ->
             "texts": texts,
             "tokens_per_second": tokens / max(clock["written"] - clock["loaded"], 1e-9),
         },
-        tables={"steps": steps_table(writer.codec, found, again)},
+        tables={
+            "texts": texts_table(texts),
+            "steps": steps_table(writer.codec, found, again),
+        },
         claims=claims,
         clock=clock,
     )

@@ -37,6 +37,13 @@ def _log(probability: float) -> float:
     return math.log(max(probability, 2.0**-149))
 
 
+def texts_table(texts: Sequence[Mapping[str, Any]]) -> Table:
+    """Each prompt with the text that follows it, from their records."""
+    columns = tuple(Column(name, name) for name in ("prompt", "text", "ended"))
+    rows = tuple((one["prompt"], one["text"], one["ended"]) for one in texts)
+    return Table("What was written", columns, rows)
+
+
 def steps_table(
     codec: Codec, found: Sequence[Continuation], again: Sequence[Sequence[Recomputed]]
 ) -> Table:

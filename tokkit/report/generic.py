@@ -24,7 +24,9 @@ from tokkit.results import Claim, Control, Evidence, Result
 def build(result: Result, run_id: str) -> Run:
     """The page of any kind of result: what was claimed, every table, settings, provenance."""
     tables = tuple(grid_of(table) for table in result.tables.values())
-    values = (pairs("Values", result.values, ("Value", "")),) if result.values else ()
+    # What a table of the same name shows already is not shown again, as a line of raw records.
+    rest = {name: value for name, value in result.values.items() if name not in result.tables}
+    values = (pairs("Values", rest, ("Value", "")),) if rest else ()
     sections = (
         section("tables", "Tables", (*tables, *values)),
         *evidence_sections(result),

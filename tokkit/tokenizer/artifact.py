@@ -63,8 +63,6 @@ class Tokenizer:
         backend.no_padding()
         self._backend = backend
         self._record: dict[str, Any] = json.loads(backend.to_str())
-        # It serves special tokens around a text, never asked for here, and can drop or repeat text.
-        backend.post_processor = None
         fault = _fault(self._record)
         if fault:
             raise ArtifactError(f"this is not a byte-level BPE tokenizer that keeps text: {fault}")
@@ -81,6 +79,9 @@ class Tokenizer:
         )
         """Ids below `vocab_size` that no token has."""
         self._plain = _without_specials(self._record, self.special_ids)
+        # It serves special tokens around a text, never asked for here, and can drop or repeat text.
+        # Last: a tokenizer that was refused above goes on whole, to those who can use it.
+        backend.post_processor = None
 
     @classmethod
     def from_json(cls, text: str) -> Tokenizer:

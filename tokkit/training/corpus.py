@@ -25,6 +25,7 @@ from tokkit.corpus.parts import read_parts
 from tokkit.corpus.records import RecordFields
 from tokkit.errors import ArtifactError, ConfigError
 from tokkit.files import atomic_file, ensure_folder, read_json, sha256, write_json
+from tokkit.tokenizer.artifact import Tokenizer
 from tokkit.tokenizer.bulk import encode_files
 from tokkit.tokenizer.encoded_files import encoded_paths, read_ids
 from tokkit.training.packing import Numbers
@@ -71,6 +72,19 @@ def end_token(tokenizer: Any, asked: str | None = None) -> tuple[str, int] | Non
         if name in there:
             return name, there[name]
     return None
+
+
+def tokenizer_json(tokenizer: Any) -> str:
+    """The text of an opened tokenizer as tokenizer.json; ConfigError where that cannot hold it."""
+    if isinstance(tokenizer, Tokenizer):
+        return tokenizer.to_json()
+    if not tokenizer.is_tokenizer_json:
+        raise ConfigError(
+            "a model keeps its tokenizer as tokenizer.json, which this one cannot be written as: "
+            "give one that can, such as `tokkit tokenizer train` makes"
+        )
+    text: str = tokenizer.content().decode("utf-8")
+    return text
 
 
 def encode_corpus(

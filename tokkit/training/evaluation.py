@@ -7,8 +7,9 @@ Bits per byte = nats of the predicted text tokens / ln 2 / bytes of their text, 
 - bytes are those of the documents as they were read, in UTF-8, never of decoded tokens;
 - with an end token every text token is predicted, the first from the end token alone; without
   one the first token of each document is not, and its bytes are left out of the divisor too;
-- a document longer than the context is read in rows of `context` tokens, and the first token of
-  each row sees the one before it only: the figure is an upper bound of the model's.
+- the documents are read as one stream cut into rows of `context` tokens, and what a row's end
+  cuts off, of a short document too, sees the one token before it only: the figure is most often
+  above the model's own.
 
 The unigram baseline spends -log p(token) on the same tokens, with p from the training documents,
 each count one up (Laplace), so that two tokenizers' figures can be compared with their baselines.

@@ -74,7 +74,7 @@ class Keeper:
     place: Path
     count: int
     model: Transformer
-    tokenizer: Any
+    tokenizer: str  # as tokenizer.json
     about: Mapping[str, Any]
 
     def keep(self, line: Line) -> None:
@@ -95,7 +95,7 @@ class Keeper:
         """Save the model as it is, with what its line of metrics says."""
         about = {**self.about, "step": line["step"], "loss": line["loss"],
                  "evaluation": line.get("evaluation")}  # fmt: skip
-        save_checkpoint(folder, self.model, self.tokenizer.to_json(), about)
+        save_checkpoint(folder, self.model, self.tokenizer, about)
 
     def best_named(self) -> str:
         """The best checkpoint as words to end an error with."""

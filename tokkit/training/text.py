@@ -21,7 +21,14 @@ from tokkit.errors import ConfigError
 from tokkit.files import ensure_folder, write_json
 from tokkit.model.transformer import Transformer
 from tokkit.results import Result, write_result
-from tokkit.training.corpus import EncodedCorpus, Told, encode_corpus, end_token, open_corpus
+from tokkit.training.corpus import (
+    EncodedCorpus,
+    Told,
+    encode_corpus,
+    end_token,
+    open_corpus,
+    tokenizer_json,
+)
 from tokkit.training.evaluation import evaluate_rows
 from tokkit.training.lock import locked
 from tokkit.training.loop import DivergedError, Line, read_metrics, train
@@ -76,6 +83,7 @@ def train_on_text(
             f"the model has {config.model.vocab_size} rows, but the tokenizer "
             f"{tokenizer.vocab_size} ids: make them equal"
         )
+    written = tokenizer_json(tokenizer)
     with joined(device) as processes, contextlib.ExitStack() as held:
         config.check_processes(processes.count)
         place = ensure_folder(folder)
@@ -102,7 +110,7 @@ def train_on_text(
             _record_split(place, data, config)
         prepared = time.monotonic()
         model = Transformer(config.model, seed=config.seed).to(processes.device)
-        keeper = Keeper(place, config.keep, model, tokenizer, dict(about or {}))
+        keeper = Keeper(place, config.keep, model, written, dict(about or {}))
         _train(place, config, data, model, processes, settings, keeper,
                compiled=compiled, on_step=on_step, on_line=on_line)  # fmt: skip
         if not processes.first:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tokkit.errors import ConfigError
-from tokkit.model.config import ModelConfig
+from tokkit.model.config import LARGEST_SIZE, ModelConfig
 from tokkit.training.config import TrainingConfig
 from tokkit.training.corpus import EncodedCorpus
 from tokkit.training.evaluation import text_bytes, unigram_bits_per_byte
@@ -31,6 +31,8 @@ class TextConfig:
         for name in ("sequences", "accumulate"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.sequences > LARGEST_SIZE:  # a step that would never end, nor heed Ctrl-C
+            raise ConfigError(f"sequences must be at most {LARGEST_SIZE}, got {self.sequences}")
         if self.keep < 0 or self.seed < 0:
             raise ConfigError(f"keep and seed must not be negative, got {self.keep}, {self.seed}")
 
@@ -64,11 +66,20 @@ def text_data(corpus: EncodedCorpus, config: TextConfig, tokenizer: Any) -> Text
         return PackedRows(corpus.ids, corpus.offsets, chosen, config.model.context, corpus.end_id)
 
     learned, validation = rows(training), rows(held_out) if len(held_out) else None
-    for name, part in (("train on", learned), ("validate on", validation)):
-        if part is not None and not len(part):
-            raise ConfigError(f"the documents to {name} hold no token: give more text")
+    for name, chosen in (("train on", training), ("validate on", held_out)):
+        if len(chosen) and not _predicted(corpus, chosen):
+            raise ConfigError(
+                f"the documents to {name} hold no token of text to predict: give more text"
+            )
     if validation is None:
         return TextData(corpus, learned, None, 0, None)
     size = text_bytes(corpus, held_out, tokenizer)
     unigram = unigram_bits_per_byte(corpus, held_out, config.model.vocab_size, size)
     return TextData(corpus, learned, validation, size, unigram)
+
+
+def _predicted(corpus: EncodedCorpus, documents: Numbers) -> int:
+    """How many tokens of text are predicted in these documents, in one reading."""
+    tokens = corpus.offsets[documents + 1] - corpus.offsets[documents]
+    # Stored with each is its end token, which is no text; without one its first has no cause.
+    return int(np.maximum(tokens - 1, 0).sum())
