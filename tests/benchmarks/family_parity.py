@@ -41,6 +41,7 @@ LIMIT = hf_models.LIMIT
 CONTROL = 100 * LIMIT
 LEAST_SPREAD = 0.1
 UNIT = "share of the logits' spread"
+OF_SPREAD = "of spread"  # in the heads of tables
 STATEMENT = (
     "GPT-2, Llama, Mistral, Mixtral, Gemma 1 to 3 and Qwen 2 and 3, dense and mixtures, are one "
     "transformer with other settings: it gives the logits of transformers' own classes for the "
@@ -155,12 +156,12 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "model": ("Model", ""),
     "seed": ("Seed", ""),
     "models": ("Models", "models"),
-    "import": ("Read from transformers", UNIT),
-    "export": ("Written and read back", UNIT),
+    "import": ("Read from transformers", OF_SPREAD),
+    "export": ("Written and read back", OF_SPREAD),
     "same_bits": ("Weights come back bit for bit", ""),
     "spread": ("Spread of the logits", "standard deviation"),
     "settings_told_wrong": ("Settings told wrong", "settings"),
-    "least_wrong": ("Least, one setting told wrong", UNIT),
+    "least_wrong": ("Least, one setting told wrong", OF_SPREAD),
     "least_wrong_setting": ("Which setting", ""),
 }
 

@@ -134,7 +134,8 @@ def bits_figure(name: str, evaluations: Sequence[Record], baseline: float | None
 
     def paint(figure: MatplotlibFigure) -> None:
         axes = figure.subplots()
-        axes.plot(steps, bits, "o-", color=BLUE, mec=PAPER, ms=6, lw=1.6, label="Model")
+        marks: dict[str, Any] = {"mec": PAPER, "ms": 6, "clip_on": False}
+        axes.plot(steps, bits, "o-", color=BLUE, lw=1.6, label="Model", **marks)
         if baseline is not None:
             axes.axhline(baseline, color=INK, lw=1.2, ls=(0, (5, 1.5)), label="Unigram baseline")
         _axes(axes, "Bits per byte")
@@ -149,6 +150,7 @@ def bits_figure(name: str, evaluations: Sequence[Record], baseline: float | None
 
 def _axes(axes: Axes, label: str) -> None:
     axes.set_xlabel("Training step")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel(label)
     axes.set_xlim(left=0)
 
