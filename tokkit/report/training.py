@@ -150,7 +150,7 @@ def bits_figure(name: str, evaluations: Sequence[Record], baseline: float | None
 
 def _axes(axes: Axes, label: str) -> None:
     axes.set_xlabel("Training step")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.locator_params("x", integer=True)
     axes.set_ylabel(label)
     axes.set_xlim(left=0)
 
