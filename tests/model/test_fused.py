@@ -74,12 +74,11 @@ def test_rms_norm_is_its_twin(rows, width, offset):
 
 
 @QUICK
-@given(rows=SIZES, width=SIZES, kind=st.sampled_from(("swiglu", "geglu")))
-def test_gated_is_its_twin(rows, width, kind):
-    act = torch.nn.functional.silu if kind == "swiglu" else fused.plain_gelu
+@given(rows=SIZES, width=SIZES)
+def test_gelu_is_its_twin_as_a_gate(rows, width):
     assert_agree(
-        lambda g, u: fused.gated(g, u, kind),
-        lambda g, u: act(g) * u,
+        lambda g, u: fused.gelu(g) * u,
+        lambda g, u: fused.plain_gelu(g) * u,
         drawn(rows, width),
         drawn(rows, width, seed=1),
     )

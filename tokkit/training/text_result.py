@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tokkit.results import Column, Result, Table, collect_provenance
-from tokkit.training.loop import read_metrics
+from tokkit.training.loop import Line, read_metrics
 from tokkit.training.processes import Processes
 from tokkit.training.run_folder import TRAINING_FOLDER, best_line
 from tokkit.training.text_data import TextConfig, TextData
@@ -32,11 +32,6 @@ def text_result(
     last = evaluated[-1]["evaluation"] if evaluated else {}
     best = best_line(lines) if evaluated else None
     tokens_a_step = config.sequences * config.model.context
-    curve = tuple((line["step"], line["loss"], line["learning_rate"]) for line in lines)
-    points = tuple(
-        (line["step"], line["evaluation"]["loss"], line["evaluation"]["bits_per_byte"])
-        for line in evaluated
-    )
     values = {
         "parameters": parameters,
         "steps": config.training.steps,
@@ -57,24 +52,12 @@ def text_result(
         "threads": torch.get_num_threads(),
     }
     inputs = {"tokenizer.json": settings["tokenizer_sha256"], "corpus": data.corpus.digest}
-    step = Column("step", "Step", "steps")
     return Result(
         kind=KIND,
         title="Training on text",
         settings=settings,
         values=values,
-        tables={
-            "curve": Table(
-                "Loss while training",
-                (step, Column("loss", "Loss", "nats"), Column("learning_rate", "Learning rate")),
-                curve,
-            ),
-            "evaluations": Table(
-                "Validation",
-                (step, Column("loss", "Loss", "nats"), Column("bits_per_byte", "Bits per byte")),
-                points,
-            ),
-        },
+        tables=_tables(lines, evaluated),
         claims=(),
         provenance=collect_provenance(
             seeds=[config.seed],
@@ -83,3 +66,25 @@ def text_result(
             device=str(processes.device),
         ),
     )
+
+
+def _tables(lines: Sequence[Line], evaluated: Sequence[Line]) -> dict[str, Table]:
+    """The loss of every line of metrics, and what each evaluation found."""
+    step = Column("step", "Step", "steps")
+    curve = tuple((line["step"], line["loss"], line["learning_rate"]) for line in lines)
+    points = tuple(
+        (line["step"], line["evaluation"]["loss"], line["evaluation"]["bits_per_byte"])
+        for line in evaluated
+    )
+    return {
+        "curve": Table(
+            "Loss while training",
+            (step, Column("loss", "Loss", "nats"), Column("learning_rate", "Learning rate")),
+            curve,
+        ),
+        "evaluations": Table(
+            "Validation",
+            (step, Column("loss", "Loss", "nats"), Column("bits_per_byte", "Bits per byte")),
+            points,
+        ),
+    }

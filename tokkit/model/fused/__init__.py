@@ -1,17 +1,16 @@
 """The parts of a training step that plain torch does in more passes than they need.
 
-Each function stands beside a plain twin
-(`plain_*`): its oracle in the tests, and what is computed wherever the fast way does not hold:
-other types than float32, other devices than the CPU, autocast, torch.func, forward-mode
-derivatives, torch.compile, and where no gradient is asked for. A second derivative through the
-fast way raises InputError. All are deterministic: the same bits for as many threads.
+Each function stands beside a plain twin (`plain_*`): its oracle in the tests, and what is computed
+wherever the fast way does not hold: other types than float32, other devices than the CPU, autocast,
+torch.func, forward-mode derivatives, torch.compile, and where no gradient is asked for. A second
+derivative through the fast way raises InputError. All are deterministic: the same bits for as many
+threads.
 """
 
 from __future__ import annotations
 
 from tokkit.model.fused.attention import causal_attention, plain_causal_attention
 from tokkit.model.fused.layers import (
-    gated,
     gelu,
     linear,
     plain_gelu,
@@ -25,7 +24,6 @@ from tokkit.model.positions import rotate as plain_rotate
 
 __all__ = [
     "causal_attention",
-    "gated",
     "gelu",
     "is_fast",
     "linear",

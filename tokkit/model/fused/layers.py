@@ -1,6 +1,6 @@
 """Linear maps, norms, activations and rotation, in as few passes over memory as they need.
 
-Sources: Zhang and Sennrich 2019 (RMSNorm), Hendrycks and Gimpel 2016 (GELU), Shazeer 2020 (gates),
+Sources: Zhang and Sennrich 2019 (RMSNorm), Hendrycks and Gimpel 2016 (GELU),
 Su et al. 2021 (rotation); the derivatives are worked out here.
 """
 
@@ -119,11 +119,6 @@ def gelu(x: Tensor) -> Tensor:
         result: Tensor = _Gelu.apply(x)  # type: ignore[no-untyped-call]
         return result
     return plain_gelu(x)
-
-
-def gated(gate: Tensor, up: Tensor, kind: str) -> Tensor:
-    """act(gate) times up, both (..., M), with SiLU ("swiglu") or GELU by tanh ("geglu")."""
-    return (functional.silu(gate) if kind == "swiglu" else gelu(gate)) * up
 
 
 def _turned(x: Tensor, cosines: Tensor, sines: Tensor, result: Tensor, way: int) -> Tensor:
