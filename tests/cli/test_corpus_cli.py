@@ -25,6 +25,51 @@ def test_json_is_one_object_alone(tmp_path, capsys):
     assert len(record["file_sha256"]) == 64
 
 
+def test_a_world_is_made_in_a_folder(tmp_path, capsys):
+    out = tmp_path / "world"
+    arguments = ["corpus", "make", "world", "--out", str(out), "--megabytes", "1", "--seed", "7"]
+    assert run([*arguments, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["source"], record["seed"], record["megabytes"]) == ("world", 7, 1.0)
+    assert abs(record["bytes"] - 1e6) < 1e4
+    assert sorted(path.name for path in out.iterdir()) == [
+        "record.json",
+        "truth.json",
+        "world.jsonl",
+    ]
+    assert json.loads((out / "record.json").read_text()) == record
+    first = json.loads((out / "world.jsonl").read_text().splitlines()[0])
+    assert first["origin"] == "world:0"
+    assert run(arguments) == 0
+    assert capsys.readouterr().out.startswith(f"{out}: {record['documents']:,} documents, ")
+
+
+def test_a_world_of_wrong_settings(tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    world = ["corpus", "make", "world", "--out"]
+    for arguments, code, said in (
+        ([*world, str(tmp_path / "w"), "--megabytes", "0"], 2, "from 1 to 20 megabytes, got 0"),
+        ([*world, str(tmp_path / "w"), "--seed", "-1"], 2, "from 0 to 2147483647, got -1"),
+        ([*world, str(tmp_path / "w"), "--seed", "x"], 2, "'--seed'"),
+        ([*world, str(tmp_path / "file")], 1, "it is a file; give the name of a folder"),
+        (
+            ["corpus", "make", "words", "--out", str(tmp_path / "a.tsv"), "--seed", "1"],
+            2,
+            "--seed goes with the source world alone, which is generated; 'words' is as it is",
+        ),
+        (
+            ["corpus", "make", "code", "--out", str(tmp_path / "a.txt"), "--megabytes", "2"],
+            2,
+            "--megabytes goes with the source world alone",
+        ),
+    ):
+        assert run(arguments) == code
+        printed = capsys.readouterr()
+        assert said in printed.err
+        assert printed.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_wrong_usage(tmp_path, capsys):
     out = str(tmp_path / "a.tsv")
     for arguments, said in (

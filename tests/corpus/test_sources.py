@@ -99,7 +99,7 @@ def test_a_dictionary_of_another_form_is_told(tmp_path, monkeypatch):
 
 def test_manifest_names_every_source_with_licence_and_manner():
     described = manifest()
-    assert set(described) == set(sources.SOURCES)
+    assert set(described) == {*sources.SOURCES, "world"}
     for source in described.values():
         assert {"title", "from", "licence", "unit", "order", "collected"} <= set(source)
 
@@ -169,4 +169,4 @@ def test_the_manifest_is_read_from_an_installed_wheel(tmp_path):
         check=True,
     )
     assert str(tmp_path / "installed") in done.stdout
-    assert "['code', 'english', 'words']" in done.stdout
+    assert "['code', 'english', 'words', 'world']" in done.stdout

@@ -21,12 +21,14 @@ from tokkit.cli.common import (
     verbosity_options,
 )
 from tokkit.corpus.sources import SOURCES, make_source
+from tokkit.errors import ConfigError
 from tokkit.tokenizer.presets import PRETOKENIZERS
 
 if TYPE_CHECKING:
     from tokkit.corpus.findings import Finding
     from tokkit.tokenizer.preflight import CorpusCheck
 
+WORLD = "world"
 _GROUPS_SHOWN = 20
 
 
@@ -36,18 +38,51 @@ def corpus() -> None:
 
 
 @corpus.command()
-@click.argument("source", metavar="SOURCE", type=Choice(SOURCES))
+@click.argument("source", metavar="SOURCE", type=Choice((*SOURCES, WORLD)))
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
     required=True,
-    help="File to write: .txt or .jsonl; for words .tsv or .txt.",
+    help="File to write: .txt or .jsonl; for words .tsv or .txt; for world a folder.",
+)
+@click.option(
+    "--seed", type=int, metavar="N", help="For world: seed of everything random. [default: 0]"
+)
+@click.option(
+    "--megabytes",
+    type=float,
+    metavar="X",
+    help="For world: size of the text, 1 to 20. [default: 4]",
 )
 @json_option
 @verbosity_options
-def make(source: str, out: Path, as_json: bool, quiet: bool, verbose: bool) -> None:
-    """Write a built-in SOURCE (english, code or words) to a file, with its record beside it."""
-    record = make_source(source, out)
+def make(
+    source: str,
+    out: Path,
+    seed: int | None,
+    megabytes: float | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """Write a built-in SOURCE (english, code, words or world), with its record beside it.
+
+    world is generated: a small language whose truth (categories, facts, what is held out for
+    tests) is written beside its text, as truth.json.
+    """
+    given = {"seed": seed, "megabytes": megabytes}
+    settings = {name: value for name, value in given.items() if value is not None}
+    if source == WORLD:
+        from tokkit.corpus.world import WorldConfig, make_world
+
+        record = make_world(out, WorldConfig(**settings))  # type: ignore[arg-type]
+    elif settings:
+        raise ConfigError(
+            f"--{next(iter(settings))} goes with the source world alone, which is generated; "
+            f"{source!r} is as it is: leave it out"
+        )
+    else:
+        record = make_source(source, out)
     if as_json:
         print_json(record)
         return
