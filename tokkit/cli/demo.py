@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from tokkit.cli.common import escape, jobs_option, json_option, print_json, say, verbosity_options
-from tokkit.cli.experiment import print_summary, training_progress
+from tokkit.cli.experiment_progress import training_progress
+from tokkit.cli.experiment_strawberry import print_summary
 
 
 @click.command()

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "corpus": ("corpus", "corpus", "Make the built-in text; check text before training."),
     "tokenizer": ("tokenizer", "tokenizer", "Train, audit and convert tokenizers; encode text."),
     "model": ("model", "model", "Load, train, run and convert models."),
+    "analyze": ("analyze", "analyze", "Measure what is in the layers of a model."),
     "probe": ("probe", "probe", "Ask trained models questions and watch them answer."),
     "experiment": ("experiment", "experiment", "Train models side by side and test a claim."),
     "report": ("report", "report", "Make a page from the results of runs."),

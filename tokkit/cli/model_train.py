@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from tokkit.cli.common import (
     Choice,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from tokkit.training.text_data import TextConfig
 
 PRESETS = ("gpt2", "llama", "mistral", "gemma", "qwen", "mixtral")
+TINY_WORLD = "tiny-world"
 _PATH = click.Path(path_type=Path)
 
 
@@ -34,10 +36,11 @@ def _option(name: str, kind: Any, default: Any, text: str, *, shown: bool = True
 
 _COUNT, _WHOLE = click.IntRange(0), click.IntRange(1)
 _OPTIONS = (
-    click.option("--tokenizer", type=_PATH, required=True, help="Tokenizer file or folder."),
-    click.option("--corpus", multiple=True, required=True, type=click.Path(), metavar="FILE...",
+    click.option("--tokenizer", type=_PATH, help="Tokenizer file or folder."),
+    click.option("--corpus", multiple=True, type=click.Path(), metavar="FILE...",
                  help="Plain text, JSONL or Parquet, packed or not; folders; globs."),
-    _option("--preset", Choice(PRESETS), "llama", "Family whose settings the model has."),
+    _option("--preset", Choice((*PRESETS, TINY_WORLD)), "llama",
+            "Family whose settings the model has; tiny-world brings text, tokenizer and sizes."),
     click.option("--out", type=_PATH, required=True, help="Folder of the run; made if missing."),
     _option("--width", _WHOLE, 128, "Width of the residual stream."),
     _option("--layers", _WHOLE, 4, "Layers."),
@@ -94,7 +97,7 @@ def _training_options(function: Any) -> Any:
 @verbosity_options
 def train(
     more: tuple[str, ...],
-    tokenizer: Path,
+    tokenizer: Path | None,
     corpus: tuple[str, ...],
     out: Path,
     device: str,
@@ -112,21 +115,28 @@ def train(
     loss.svg, and result.json for a page. A run that was stopped goes on where it was when the
     same command is given again, and ends with the same bits on a CPU.
 
+    --preset tiny-world needs no more than --out: it makes the small model that the analyses
+    share, which learns the generated world and the built-in English, in some 10 minutes on 2
+    cores.
+
     Several processes train together under torchrun:
     torchrun --nproc-per-node 2 -m tokkit model train ...
     """
     first = os.environ.get("RANK", "0") == "0"
     quiet = quiet or not first
-    from tokkit.tokenizer.formats import load_tokenizer
     from tokkit.training.text import train_on_text
 
     _check_device(device, settings["dtype"], compiled=compiled)
-    opened = load_tokenizer(tokenizer)
+    paths, about = (*corpus, *more), {"preset": settings["preset"]}
+    if settings["preset"] == TINY_WORLD:
+        opened, paths, about = _tiny_world(out, tokenizer, paths, settings, quiet=quiet)
+    else:
+        opened = _opened(tokenizer, paths)
     config = _text_config(opened.vocab_size, settings)
     with shown(out, config.training.steps, quiet=quiet) as display:
         result = train_on_text(
             opened,
-            (*corpus, *more),
+            paths,
             config,
             out,
             end=settings["end"],
@@ -138,11 +148,51 @@ def train(
             told=display.told,
             on_step=display.step,
             on_line=display.line,
-            about={"preset": settings["preset"]},
+            about=about,
         )
     if result is not None:
         draw_curve(out)
         _tell(result, out, as_json=as_json, quiet=quiet)
+
+
+def _opened(tokenizer: Path | None, corpus: tuple[str, ...]) -> Any:
+    from tokkit.tokenizer.formats import load_tokenizer
+
+    for name, value in (("--tokenizer", tokenizer), ("--corpus", corpus)):
+        if not value:
+            raise click.UsageError(
+                f"Missing option '{name}': give it, or --preset {TINY_WORLD}, which brings its own."
+            )
+    return load_tokenizer(tokenizer)  # type: ignore[arg-type]
+
+
+def _tiny_world(
+    out: Path,
+    tokenizer: Path | None,
+    corpus: tuple[str, ...],
+    settings: dict[str, Any],
+    *,
+    quiet: bool,
+) -> tuple[Any, tuple[str, ...], dict[str, Any]]:
+    """Its tokenizer, text and record; sizes and steps that were not asked for become its own."""
+    from tokkit.training import tiny_world
+
+    if tokenizer is not None or corpus:
+        raise click.UsageError(
+            f"--preset {TINY_WORLD} brings its tokenizer and text: leave --tokenizer and --corpus "
+            "out, or name a family"
+        )
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise click.UsageError(f"--preset {TINY_WORLD} trains in one process: leave torchrun out")
+    context = click.get_current_context()
+    own = {"preset": tiny_world.FAMILY} | {
+        name: value
+        for name, value in (tiny_world.MODEL | tiny_world.TRAINING).items()
+        if context.get_parameter_source(name) is ParameterSource.DEFAULT
+    }
+    settings.update(own)
+    made = tiny_world.prepare(out, lambda message: say(message, quiet=quiet))
+    return made.tokenizer, tuple(map(str, made.corpus)), made.about
 
 
 def _check_device(device: str, dtype: str, *, compiled: bool) -> None:

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,6 +33,7 @@ from tokkit.experiments.arms import (
     token_features,
     train_word_tokenizer,
 )
+from tokkit.experiments.running import Progress, watch
 from tokkit.files import ensure_folder, read_json, sha256, write_json, write_text
 from tokkit.model.checkpoint import is_checkpoint, save_checkpoint
 from tokkit.parallel import run_all
@@ -49,6 +48,7 @@ from tokkit.probes.tasks import (
 )
 from tokkit.results import Result, collect_provenance, write_result
 from tokkit.tokenizer.artifact import Tokenizer
+from tokkit.training.run_folder import claim
 
 if TYPE_CHECKING:
     from tokkit.probes.targets import Target
@@ -114,9 +114,6 @@ def profile(name: str, *, seeds: int | None = None) -> StrawberryConfig:
     return chosen if seeds is None else replace(chosen, seeds=seeds)
 
 
-Progress = Callable[[int, int, str], None]
-
-
 def run_strawberry(
     config: StrawberryConfig,
     folder: str | os.PathLike[str],
@@ -138,13 +135,14 @@ def run_strawberry(
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
     place = ensure_folder(folder)
-    _claim_folder(place, config)
+    claim(place, _settings(config))
     prepare(config, place)
     prepared = time.monotonic()
     work = [
         (place, config, arm, seed) for seed in range(config.seeds) for arm in _longest_first(config)
     ]
-    with _watch(place, config, progress):
+    names = [f"{arm}-{seed}" for seed in range(config.seeds) for arm in config.arms]
+    with watch({place / "training" / name: config.steps for name in names}, progress):
         for _ in run_all(run_arm, work, workers=jobs):
             pass
     trained = time.monotonic()
@@ -178,24 +176,6 @@ def _longest_first(config: StrawberryConfig) -> list[str]:
 def _settings(config: StrawberryConfig) -> dict[str, Any]:
     settings: dict[str, Any] = json.loads(json.dumps(asdict(config)))
     return settings | {"seeds": list(range(config.seeds))}
-
-
-def _claim_folder(place: Path, config: StrawberryConfig) -> None:
-    """Write the settings, or make sure that the run already here has the same."""
-    path, settings = place / "settings.json", _settings(config)
-    if not path.exists():
-        write_json(path, settings)
-        return
-    before = read_json(path, what="settings")
-    differing = sorted(
-        k for k in settings.keys() | before.keys() if settings.get(k) != before.get(k)
-    )
-    if differing:
-        name = differing[0]
-        raise ConfigError(
-            f"{place} holds a run with other settings ({name}: {before.get(name)!r}, now "
-            f"{settings.get(name)!r}): give another --out, or the same settings to go on"
-        )
 
 
 # Preparing: tokenizers, words, questions ---------------------------------------------------------
@@ -416,41 +396,3 @@ def _ask(place: Path, target: Target) -> Iterator[dict[str, Any]]:
                 "value": parse_answer(answer.text),
                 "probability": answer.probability,
             }
-
-
-# Progress ----------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _watch(place: Path, config: StrawberryConfig, progress: Progress | None) -> Iterator[None]:
-    """Report the steps done by all workers, read off their metrics, about once a second."""
-    if progress is None:
-        yield
-        return
-    from tokkit.training.loop import read_metrics
-
-    names = [f"{arm}-{seed}" for seed in range(config.seeds) for arm in config.arms]
-    stop = threading.Event()
-
-    def report() -> None:
-        steps, running = 0, []
-        for name in names:
-            lines = read_metrics(place / "training" / name)
-            done = int(lines[-1]["step"]) if lines else 0
-            steps += done
-            if 0 < done < config.steps:
-                running.append(name)
-        progress(steps, config.steps * len(names), ", ".join(running))
-
-    def watch() -> None:
-        while not stop.wait(1.0):
-            report()
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
-        report()

@@ -336,6 +336,12 @@ def initialise(model: Transformer, seed: int) -> None:
             parameter.normal_(0.0, spread, generator=seeded_generator(seed, name))
 
 
+def initial_embedding(config: ModelConfig, seed: int) -> Tensor:
+    """The embedding that a model of this config starts from, (V, D), and nothing else of it."""
+    table = torch.empty(config.vocab_size, config.width)
+    return table.normal_(0.0, config.width**-0.5, generator=seeded_generator(seed, "embedding"))
+
+
 def seeded_generator(seed: int, name: str) -> torch.Generator:
     """A generator that depends on `seed` and `name` alone."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()

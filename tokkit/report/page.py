@@ -13,9 +13,13 @@ from typing import TYPE_CHECKING, Any
 from tokkit.files import atomic_file, ensure_folder
 from tokkit.report import (
     comparison,
+    embeddings,
     formatting,
     generic,
     models,
+    position_schemes,
+    positions,
+    spelling_arms,
     strawberry,
     sweep,
     tokenizers,
@@ -31,7 +35,11 @@ PAGE = "index.html"
 MARKDOWN = "report.md"
 FIGURES = "figures"
 _BUILDERS: dict[str, Callable[[Result, str], Run]] = {
-    page.KIND: page.build for page in (strawberry, tokenizers, comparison, sweep, training, models)
+    page.KIND: page.build
+    for page in (
+        *(strawberry, tokenizers, comparison, sweep, training, models),
+        *(embeddings, spelling_arms, positions, position_schemes),
+    )
 }
 
 

@@ -110,7 +110,8 @@ def train_on_text(
             _record_split(place, data, config)
         prepared = time.monotonic()
         model = Transformer(config.model, seed=config.seed).to(processes.device)
-        keeper = Keeper(place, config.keep, model, written, dict(about or {}))
+        # With the seed the initial values can be made again, for comparison.
+        keeper = Keeper(place, config.keep, model, written, {**(about or {}), "seed": config.seed})
         _train(place, config, data, model, processes, settings, keeper,
                compiled=compiled, on_step=on_step, on_line=on_line)  # fmt: skip
         if not processes.first:
