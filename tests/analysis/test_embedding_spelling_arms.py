@@ -19,6 +19,7 @@ from tokkit.analysis.embeddings.arms_knowledge import (
 )
 from tokkit.analysis.embeddings.arms_reading import Asked, before_training, read_arms
 from tokkit.analysis.embeddings.spelling_labels import spelling_tasks
+from tokkit.analysis.probing import one_thread
 from tokkit.analysis.probing_scores import Bounds
 from tokkit.errors import ArtifactError
 from tokkit.experiments.strawberry import run_strawberry
@@ -91,7 +92,8 @@ def test_a_folder_that_is_no_run_is_refused(folder, tmp_path):
 def test_the_same_seed_tells_the_same(folder):
     run = read_arms(folder)
     task = spelling_tasks(run.words)["count"]
-    one, other = (told_counts(run.trained[0].after, task, run.known, 0) for _ in range(2))
+    with one_thread():
+        one, other = (told_counts(run.trained[0].after, task, run.known, 0) for _ in range(2))
     np.testing.assert_array_equal(one.shares, other.shares)
 
 

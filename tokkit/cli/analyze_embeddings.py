@@ -108,36 +108,60 @@ def _subject(
     source: str, tensor: str | None, tokenizer: Path | None, counts: Path | None
 ) -> tuple[Subject, dict[str, str]]:
     """What is looked at, and the digests of what was read for it."""
-    from tokkit.analysis.embeddings.opening import file_subject, model_subject
+    from dataclasses import replace
+
     from tokkit.analysis.embeddings.token_counts import token_counts
-    from tokkit.tokenizer.formats import load_tokenizer
 
     path = Path(source)
     if tensor is not None or path.suffix == ".safetensors":
-        from tokkit.model.weights import open_weights
-
-        opened = None if tokenizer is None else load_tokenizer(tokenizer)
-        if counts is not None and opened is None:
-            raise ConfigError("counts are of tokens: give --tokenizer beside --counts")
-        subject = file_subject(path, tensor=tensor, tokenizer=opened)
-        inputs = {} if opened is None else {"tokenizer": opened.digest}
-        del open_weights
+        subject, inputs = _of_file(path, tensor, tokenizer)
     else:
         if tokenizer is not None:
-            raise ConfigError("--tokenizer is for a bare file: a model has its own")
-        from tokkit.probes.models import open_model
-
-        model = open_model(source)
-        name = path.name if model.name == "model" else model.name
-        subject = model_subject(model.model, model.tokenizer, name=name, about=model.about)
-        inputs = {"tokenizer": model.tokenizer.digest}
+            raise ConfigError(
+                "--tokenizer is for a bare file, and a model has its own: leave it out"
+            )
+        subject, inputs = _of_model(source)
         counts = counts or _run_of(path)
     if counts is None:
         return subject, inputs
-    from dataclasses import replace
-
+    if subject.tokenizer is None:
+        raise ConfigError("counts are of tokens: give --tokenizer beside --counts")
     counted = token_counts(counts, subject.tokenizer, len(subject.rows))
     return replace(subject, counts=counted), inputs
+
+
+def _of_file(
+    path: Path, tensor: str | None, tokenizer: Path | None
+) -> tuple[Subject, dict[str, str]]:
+    from tokkit.analysis.embeddings.opening import file_subject
+    from tokkit.tokenizer.formats import load_tokenizer
+
+    opened = None if tokenizer is None else load_tokenizer(tokenizer)
+    inputs = {} if opened is None else {"tokenizer": opened.digest}
+    return file_subject(path, tensor=tensor, tokenizer=opened), inputs
+
+
+def _of_model(source: str) -> tuple[Subject, dict[str, str]]:
+    from tokkit.analysis.embeddings.opening import model_subject
+    from tokkit.probes.models import open_model
+
+    opened = open_model(source)
+    subject = model_subject(
+        opened.model,
+        opened.tokenizer,
+        name=_name(source, opened.name),
+        about=opened.about,
+        start_ids=opened.start_ids,
+    )
+    return subject, {"tokenizer": opened.tokenizer.digest}
+
+
+def _name(source: str, opened: str) -> str:
+    """What the model is called: the folder of its run, where its own says nothing."""
+    path = Path(source).absolute()
+    if opened != "model":
+        return opened
+    return path.parent.name if path.name == "model" else path.name
 
 
 def _run_of(path: Path) -> Path | None:

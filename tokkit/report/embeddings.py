@@ -22,6 +22,7 @@ from tokkit.results import Result
 
 KIND = "analysis.embeddings"
 _FOLDED_ROWS = 12
+_MAIN_MEASURES = ("iso_score", "mean_cosine", "effective_rank", "share_of_first_10")
 
 
 def build(result: Result, run_id: str) -> Run:
@@ -175,8 +176,9 @@ def main_numbers(result: Result) -> tuple[list[str], list[list[str]]]:
     headings = ["What", "Value", "Interval", "Before training or random"]
     rows = _rows(result)
     lines = [
-        _line(row, ("measure",), "value", ("initial", "spread", "spectrum"))
+        _line(row, ("measure", "rows"), "value", ("initial", "spread", "spectrum"))
         for row in rows("geometry_measures")
+        if row.get("measure") in _MAIN_MEASURES
     ]
     lines += [
         _line(row, ("measure",), "trained", ("baseline", "shuffled"))
@@ -188,8 +190,9 @@ def main_numbers(result: Result) -> tuple[list[str], list[list[str]]]:
         for row in rows("untrained_indicators")
     ]  # fmt: skip
     lines += [
-        _line(row, ("task", "probe", "metric"), "value", ("initial", "control"))
+        _line(row, ("task", "metric"), "value", ("initial", "control"))
         for row in rows("spelling_tasks")
+        if row.get("probe") == "logistic"
     ]
     return headings, lines
 
@@ -197,5 +200,5 @@ def main_numbers(result: Result) -> tuple[list[str], list[list[str]]]:
 def _line(row: Record, names: Sequence[str], value: str, baselines: Sequence[str]) -> list[str]:
     beside = next((row[name] for name in baselines if row.get(name) is not None), None)
     low, high = (row.get(end, row.get(f"{value}_{end}")) for end in ("low", "high"))
-    what = ", ".join(str(row[name]) for name in names if row.get(name))
+    what = ", ".join(str(row[name]).replace("_", " ") for name in names if row.get(name))
     return [what, number(row.get(value)), formatting.interval(low, high, ""), number(beside)]
