@@ -169,3 +169,54 @@ def test_the_curve_by_hand():
     assert lines == ["  8.000 ⠑⢄", "  1.000   ⠑⢄"]  # a diagonal of eight dots
     level = text_curve([(1, 3.0), (2, 3.0)], last_step=2, width=1, height=2)
     assert level.splitlines() == ["  3.000 ⠉", "  3.000"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--tokenizer", "t.json"], "brings its tokenizer and text: leave --tokenizer and"),
+        (["--corpus", "c.jsonl"], "brings its tokenizer and text: leave --tokenizer and"),
+    ],
+)
+def test_tiny_world_brings_its_own_text(tmp_path, capsys, options, message):
+    given = ["model", "train", "--preset", "tiny-world", "--out", str(tmp_path / "run")]
+    assert run([*given, *options]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("missing", ["--tokenizer", "--corpus"])
+def test_a_family_needs_text_and_tokenizer(tmp_path, given, capsys, missing):
+    other = [word for word in given if "jsonl" not in word and word != "--corpus"]
+    if missing == "--tokenizer":
+        other = ["model", "train", "--corpus", "one.jsonl", "--out", str(tmp_path / "run")]
+    assert run(other) == 2
+    assert f"Missing option '{missing}': give it, or --preset tiny-world" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_tiny_world_tells_what_an_analysis_needs(tmp_path):
+    from tokkit.analysis.embeddings.opening import model_subject
+    from tokkit.analysis.embeddings.token_counts import token_counts
+    from tokkit.probes.models import open_model
+    from tokkit.training import tiny_world
+
+    place = tmp_path / "run"
+    small = ["--width", "16", "--layers", "1", "--heads", "2", "--key-value-heads", "1"]
+    given = ["model", "train", "--preset", "tiny-world", "--out", str(place), *small, "-q"]
+    assert run([*given, "--steps", "2", "--sequences", "2", "--seed", "3"]) == 0
+    opened = open_model(place)
+    assert (opened.about["preset"], opened.about["seed"]) == ("tiny-world", 3)
+    config = opened.model.config
+    assert (config.context, config.width) == (tiny_world.MODEL["context"], 16)
+    subject = model_subject(opened.model, opened.tokenizer, about=opened.about)
+    assert (subject.initial.shape, subject.tied) == ((tiny_world.VOCAB_SIZE, 16), False)
+    single = {
+        name: sum(len(opened.tokenizer.encode(f" {word}")) == 1 for word in words) / len(words)
+        for name, words in subject.world.items()
+    }
+    assert min(single[name] for name in ("animal", "food", "tool", "person", "colour")) > 0.7
+    assert {"singular:plural", "country:capital"} <= set(subject.analogies)
+    counts = token_counts(place, opened.tokenizer, tiny_world.VOCAB_SIZE)
+    unseen = [token for token in range(len(counts)) if counts[token] == 0]
+    assert sum(len(opened.tokenizer.token_bytes(token)) > 1 for token in unseen) > 50

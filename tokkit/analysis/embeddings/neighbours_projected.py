@@ -22,7 +22,7 @@ from tokkit.analysis.embeddings.geometry_moments import Moments, usable_blocks
 from tokkit.analysis.embeddings.neighbours import Ids, Nearest, in_parts
 from tokkit.analysis.matrix import PASS_BYTES, Floats, Matrix
 
-FURTHER = 128
+FURTHER = 96
 """Rows near a row's neighbours that are looked at, at most."""
 _SCANNED = 1024  # rows of one tile of scores of two bytes, which stays in the last-level cache
 _TILE = 8192

@@ -28,7 +28,7 @@ EXACT_OPERATIONS = 1.2e12
 """Additions and multiplications of all pairs up to which they are all worked out in full."""
 PROJECTED_OPERATIONS = 9e12
 """The same for the first look at all pairs, each once, at fewer numbers a row."""
-SAMPLE_OPERATIONS = 3e11
+SAMPLE_OPERATIONS = 2e11
 """The same for each cloud whose hubness is compared."""
 CANDIDATES = 48
 FEWEST_DIRECTIONS = 16
