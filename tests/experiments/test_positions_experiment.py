@@ -35,7 +35,7 @@ import sys
 from tokkit.experiments import positions
 from tokkit.training import config
 sys.path.insert(0, {tests!r})
-from experiments.test_positions import SMALL
+from experiments.test_positions_experiment import SMALL
 
 make = config.TrainingConfig
 config.TrainingConfig = lambda **settings: make(**settings, save_seconds=0)
