@@ -47,7 +47,10 @@ TEMPLATES = (
     Template("quoted", "Each line says the same twice.\n", '"', '" = "', '"\n'),
     Template("run", "Here is the same word over and over again, without an end:", run=8),
 )
-"""Of six tried on random ordinary tokens, the three in which SmolLM2 repeats them best."""
+"""Of seven tried on random ordinary tokens, the three in which SmolLM2 repeats them best.
+
+Two earlier ones had also been run on tokens that looked untrained before they were replaced.
+"""
 
 
 @dataclass(frozen=True, slots=True)
