@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import ortho_group
 
-from tokkit.analysis.positions import patterns
+from tokkit.analysis import patterns
 from tokkit.analysis.positions.bands import BandSums
 from tokkit.analysis.positions.heads import distance_bins, look
 from tokkit.errors import ArtifactError

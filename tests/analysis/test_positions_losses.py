@@ -9,7 +9,7 @@ import pytest
 import torch
 from tokenizer.foreign_files import learned
 
-from tokkit.analysis.positions.intervals import resampling
+from tokkit.analysis.intervals import resampling
 from tokkit.analysis.positions.losses import (
     loss_by_position,
     loss_when_shuffled,
@@ -17,7 +17,7 @@ from tokkit.analysis.positions.losses import (
     shuffled_rows,
 )
 from tokkit.analysis.positions.run import analyze_positions
-from tokkit.analysis.positions.windows import cut_windows
+from tokkit.analysis.windows import cut_windows
 from tokkit.errors import ArtifactError, InputError
 from tokkit.model.config import ModelConfig
 from tokkit.model.transformer import Transformer

@@ -9,6 +9,8 @@ from tokkit.cli.lazy import LazyGroup
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "embeddings": ("analyze_embeddings", "embeddings", "What is in the rows of the embedding."),
     "positions": ("analyze_positions", "positions", "How order comes in, and what is made of it."),
+    "attention": ("analyze_attention", "attention", "Where attention looks, and what it decides."),
+    "feedforward": ("analyze_feedforward", "feedforward", "What the feed-forward layers hold."),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tokkit.cli.common import escape, json_option, print_json, say, seed_option, verbosity_options
+from tokkit.cli.texts import documents_of, texts_option
 
 if TYPE_CHECKING:
     from tokkit.cli.progress import Update
@@ -20,13 +20,7 @@ _PATH = click.Path(path_type=Path)
 
 @click.command()
 @click.argument("source", metavar="MODEL|PRESET")
-@click.option(
-    "--text",
-    "texts",
-    multiple=True,
-    metavar="FILE",
-    help="Text to read: a file, a folder or a glob; repeatable. [default: built-in English]",
-)
+@texts_option
 @click.option(
     "--tokens",
     type=click.IntRange(8, 1 << 24),
@@ -97,7 +91,7 @@ def _of_model(
     return analyze_positions(
         opened.model,
         opened.tokenizer,
-        _texts(texts),
+        documents_of(texts),
         seed=seed,
         about=opened.about,
         name=name,
@@ -106,17 +100,6 @@ def _of_model(
         inputs={"tokenizer": opened.tokenizer.digest},
         told=update,
     )
-
-
-def _texts(paths: tuple[str, ...]) -> Iterator[str]:
-    """The documents of the files, or the built-in English ones."""
-    if not paths:
-        from tokkit.corpus.sources import english_documents
-
-        return (document.text for document in english_documents())
-    from tokkit.corpus.readers import read_documents
-
-    return (document.text for document in read_documents(paths))
 
 
 def _print(result: Result) -> None:

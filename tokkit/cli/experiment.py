@@ -13,6 +13,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
         "Is the failure to count letters caused by tokenization?",
     ),
     "positions": ("experiment_positions", "positions", "How does a transformer know order?"),
+    "heads": ("experiment_heads", "heads", "What are attention heads, and how few will do?"),
+    "ladder": ("experiment_ladder", "ladder", "What does each step of the modern stack bring?"),
     "list": ("experiment_list", "list_", "The experiments: what they claim, cost and need."),
 }
 

@@ -22,8 +22,10 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "tokenizer": ("tokenizer", "tokenizer", "Train, audit and convert tokenizers; encode text."),
     "model": ("model", "model", "Load, train, run and convert models."),
     "analyze": ("analyze", "analyze", "Measure what is in the layers of a model."),
+    "edit": ("edit", "edit", "Change one fact in a model, and measure what else changed."),
     "probe": ("probe", "probe", "Ask trained models questions and watch them answer."),
     "experiment": ("experiment", "experiment", "Train models side by side and test a claim."),
+    "claims": ("claims", "claims", "The fifteen claims, and where each stands."),
     "report": ("report", "report", "Make a page from the results of runs."),
 }
 

@@ -34,4 +34,20 @@ ENTRIES = (
         full="5 schemes, 8 seeds: at most 25 minutes",
         needs="no input: its text is the generated world and the built-in English",
     ),
+    Entry(
+        name="heads",
+        question="What are attention heads, and how few will do?",
+        claims=("heads-are-projections", "grouped-queries"),
+        quick="to be measured",
+        full="to be measured",
+        needs="no input: its text is the generated world and the built-in English",
+    ),
+    Entry(
+        name="ladder",
+        question="What does each step of the modern stack bring?",
+        claims=("the-modern-stack",),
+        quick="at most 5 minutes",
+        full="at most 40 minutes",
+        needs="no input: its text is the generated world and the built-in English",
+    ),
 )

@@ -20,7 +20,7 @@ def activation_names(model: nn.Module) -> tuple[str, ...]:
     experts' shares), "blocks.0.feedforward",
     "blocks.0.residual" (B, T, D), "final" (what is unembedded).
     """
-    return tuple(_taps(model))
+    return tuple(taps(model))
 
 
 @contextmanager
@@ -35,11 +35,11 @@ def trace(model: nn.Module, names: Iterable[str] | None = None) -> Iterator[dict
     with trace(model, ["blocks.0.attention.pattern"]) as activations:
         model(ids)
     """
-    taps = _taps(model)
-    wanted = list(taps) if names is None else list(names)
+    known = taps(model)
+    wanted = list(known) if names is None else list(names)
     for name in wanted:
-        if name not in taps:
-            raise ConfigError(unknown_choice("activation", name, taps))
+        if name not in known:
+            raise ConfigError(unknown_choice("activation", name, known))
     activations: dict[str, Tensor] = {}
 
     def recorder(name: str) -> object:
@@ -48,7 +48,7 @@ def trace(model: nn.Module, names: Iterable[str] | None = None) -> Iterator[dict
 
         return record
 
-    handles = [taps[name].register_forward_hook(recorder(name)) for name in wanted]  # type: ignore[arg-type]
+    handles = [known[name].register_forward_hook(recorder(name)) for name in wanted]  # type: ignore[arg-type]
     try:
         yield activations
     finally:
@@ -56,7 +56,8 @@ def trace(model: nn.Module, names: Iterable[str] | None = None) -> Iterator[dict
             handle.remove()
 
 
-def _taps(model: nn.Module) -> dict[str, Tap]:
+def taps(model: nn.Module) -> dict[str, Tap]:
+    """The places behind the names; raises ConfigError for a model that has none."""
     found = {
         name.replace("tap_", ""): module
         for name, module in model.named_modules()

@@ -12,10 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from tokkit.files import atomic_file, ensure_folder
 from tokkit.report import (
+    attention,
     comparison,
+    editing,
     embeddings,
+    feedforward,
     formatting,
     generic,
+    heads,
+    ladder,
     models,
     position_schemes,
     positions,
@@ -39,6 +44,7 @@ _BUILDERS: dict[str, Callable[[Result, str], Run]] = {
     for page in (
         *(strawberry, tokenizers, comparison, sweep, training, models),
         *(embeddings, spelling_arms, positions, position_schemes),
+        *(attention, heads, feedforward, editing, ladder),
     )
 }
 

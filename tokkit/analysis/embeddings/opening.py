@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tokkit.analysis.embeddings.meaning_words import analogies_by_kind
 from tokkit.analysis.embeddings.subject import Counts, Subject
 from tokkit.analysis.matrix import Matrix, matrix_of, row_faults, stored_matrix
+from tokkit.analysis.world import world_of
 from tokkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def model_subject(
     tokenizer has more ids than the model has rows, and for counts that are not one a row.
     """
     told = dict(about or {})
-    categories, analogies = _world_of(told.get("world"))
+    world = world_of(told)
     config, rows = model.config, matrix_of(model.embedding, "embedding")
     output = None if config.tied else matrix_of(model.unembedding_matrix, "unembedding")
     return with_tokens(
@@ -59,8 +60,10 @@ def model_subject(
             counts=_checked(counts, len(rows)),
             model=model,
             start_ids=start_ids,
-            world=categories,
-            analogies=analogies,
+            world={} if world is None else world.categories,
+            analogies=(
+                {} if world is None else analogies_by_kind(world.analogies, world.analogy_kinds)
+            ),
             about=told,
         ),
         tokenizer,
@@ -145,18 +148,6 @@ def _initial_rows(model: Transformer, seed: object) -> Matrix | None:
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 1 << 63:
         return None
     return matrix_of(initial_embedding(model.config, seed), "initial embedding")
-
-
-def _world_of(record: object) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Categories and analogies of the world that a checkpoint says it learned; {} of none."""
-    given = record if isinstance(record, Mapping) else {}
-    seed, megabytes = given.get("seed"), given.get("megabytes")
-    if not isinstance(seed, int) or not isinstance(megabytes, int | float):
-        return {}, {}
-    from tokkit.corpus.world import WorldConfig, build_world
-
-    world = build_world(WorldConfig(seed=seed, megabytes=megabytes))
-    return world.categories, analogies_by_kind(world.analogies, world.analogy_kinds)
 
 
 def _checked(counts: Counts | None, rows: int) -> Counts | None:

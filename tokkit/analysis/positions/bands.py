@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tokkit.analysis.positions.patterns import Traced
+from tokkit.analysis.patterns import Traced
 from tokkit.model.config import ModelConfig
 
 SAMPLED = 256  # pairs of a query and a key, a row

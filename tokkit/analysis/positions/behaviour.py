@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tokkit.analysis.intervals import Resampling, plain, resampling
+from tokkit.analysis.patterns import Traced
 from tokkit.analysis.positions import losses, records
 from tokkit.analysis.positions.bands import BandSums
 from tokkit.analysis.positions.heads import Looks, look
-from tokkit.analysis.positions.intervals import Resampling, plain, resampling
-from tokkit.analysis.positions.patterns import Traced
 from tokkit.analysis.positions.scheme import RotaryPair, rotary_pairs
-from tokkit.analysis.positions.windows import Windows
 from tokkit.analysis.section import Section
+from tokkit.analysis.windows import Windows
 from tokkit.model.config import ModelConfig
 from tokkit.model.transformer import Transformer
 from tokkit.results import Table

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tokkit.analysis.positions import patterns
+from tokkit.analysis import patterns
 from tokkit.model.attention import Attention
 from tokkit.model.layout import Layout
 from tokkit.model.transformer import Transformer

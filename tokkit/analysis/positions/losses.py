@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tokkit.analysis.positions.intervals import Ratios, Resampling
+from tokkit.analysis.intervals import Ratios, Resampling
 from tokkit.errors import ArtifactError
 from tokkit.model.transformer import Transformer
 

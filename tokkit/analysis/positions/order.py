@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tokkit.analysis.patterns import attention_of
 from tokkit.analysis.positions.exact import Property
-from tokkit.analysis.positions.patterns import attention_of
 from tokkit.model.config import POSITIONS, ModelConfig
 from tokkit.model.layout import Layout, Places
 from tokkit.model.positions import sinusoidal_table

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from tokkit.analysis.intervals import Ratios, Resampling, plain, resampling
 from tokkit.analysis.positions.bands import Bands
 from tokkit.analysis.positions.heads import NULLS, Looks, distance_bins
-from tokkit.analysis.positions.intervals import Ratios, Resampling, plain, resampling
 from tokkit.analysis.positions.losses import LossBin, Shuffled
 from tokkit.analysis.positions.order import Shift
 from tokkit.analysis.positions.scheme import RotaryPair

@@ -9,21 +9,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from tokkit.analysis.intervals import resampling
+from tokkit.analysis.patterns import attention_of, traced, unrotated
 from tokkit.analysis.positions import records, tables
 from tokkit.analysis.positions.behaviour import Order, Told, behaviour_section, initial_model
 from tokkit.analysis.positions.claims import added_claim, relative_claim
 from tokkit.analysis.positions.exact import WHOLE_MODEL, Property, exact_table
-from tokkit.analysis.positions.intervals import resampling
 from tokkit.analysis.positions.order import (
     added_deviation,
     added_table,
     model_shifts,
     order_properties,
 )
-from tokkit.analysis.positions.patterns import attention_of, traced, unrotated
 from tokkit.analysis.positions.relative import relative_properties, rounding, rounding_table
 from tokkit.analysis.positions.scheme import own_vectors, scheme_section
-from tokkit.analysis.positions.windows import SHORTEST, Windows, cut_windows
+from tokkit.analysis.windows import SHORTEST, Windows, cut_windows
 from tokkit.model.config import ModelConfig
 from tokkit.model.transformer import Transformer
 from tokkit.results import Result, Table, collect_provenance
