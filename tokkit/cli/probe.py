@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tokkit.cli.common import escape, json_option, print_json, say, verbosity_options
+from tokkit.cli.lazy import LazyGroup
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,7 +20,12 @@ _PIPE_WIDTH = 110
 _SHOWN_CANDIDATES = 3
 
 
-@click.group()
+COMMANDS: dict[str, tuple[str, str, str]] = {
+    "ids": ("probe_ids", "ids", "Show that a model reads ids, not letters."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=COMMANDS)
 def probe() -> None:
     """Ask trained models questions and watch them answer."""
 

@@ -70,11 +70,12 @@ def evidence_sections(result: Result, control_unit: str = "") -> tuple[Section, 
     for claim in result.claims:
         if len(result.claims) > 1:
             blocks.append(Text(claim.statement, lead=True))
-        blocks += _claim_blocks(claim, control_unit)
+        blocks += claim_blocks(claim, control_unit)
     return (section("evidence", "Evidence, controls, rule, limits", tuple(blocks)),)
 
 
-def _claim_blocks(claim: Claim, control_unit: str) -> list[Block]:
+def claim_blocks(claim: Claim, control_unit: str = "") -> list[Block]:
+    """Evidence, controls, rule and limits of one claim."""
     blocks: list[Block] = []
     if claim.evidence:
         blocks.append(_evidence_grid(claim.evidence))

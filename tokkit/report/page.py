@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tokkit.files import atomic_file, ensure_folder
 from tokkit.report import (
     attention,
+    claims,
     comparison,
     editing,
     embeddings,
@@ -44,7 +45,7 @@ _BUILDERS: dict[str, Callable[[Result, str], Run]] = {
     for page in (
         *(strawberry, tokenizers, comparison, sweep, training, models),
         *(embeddings, spelling_arms, positions, position_schemes),
-        *(attention, heads, feedforward, editing, ladder),
+        *(attention, heads, feedforward, editing, ladder, claims),
     )
 }
 
