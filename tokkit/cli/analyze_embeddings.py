@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tokkit.cli.common import escape, json_option, print_json, say, seed_option, verbosity_options
-from tokkit.errors import ConfigError
+from tokkit.errors import ArtifactError, ConfigError
 
 if TYPE_CHECKING:
     from tokkit.analysis.embeddings.subject import Subject
@@ -143,8 +143,12 @@ def _of_file(
 
 def _of_model(source: str) -> tuple[Subject, dict[str, str]]:
     from tokkit.analysis.embeddings.opening import model_subject
-    from tokkit.probes.models import open_model
+    from tokkit.probes.models import NAMES, open_model
 
+    if source not in NAMES and not Path(source).exists():
+        raise ArtifactError(
+            f"{source} does not exist: give a model, a strawberry run, or a .safetensors file"
+        )
     opened = open_model(source)
     subject = model_subject(
         opened.model,

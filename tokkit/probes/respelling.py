@@ -88,7 +88,7 @@ class Respelling:
 def letter_table(step: int = 9) -> dict[int, int]:
     """Each of the letters, small and capital, to the one `step` places on among them."""
     pairs = zip(_MAPPED, _MAPPED[step:] + _MAPPED[:step], strict=True)
-    return str.maketrans({a: b for x, y in pairs for a, b in ((x, y), (x.upper(), y.upper()))})
+    return {ord(a): ord(b) for x, y in pairs for a, b in ((x, y), (x.upper(), y.upper()))}
 
 
 def respelled_tokenizer(tokenizer: AnyTokenizer) -> AnyTokenizer:

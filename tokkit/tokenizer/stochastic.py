@@ -187,7 +187,7 @@ class Splits:
         return self.starts, self.left, self.right
 
 
-def splits_of(tokenizer: Tokenizer) -> Splits:
+def splits_of(tokenizer: Tokenizer | Any) -> Splits:
     """The splits of each ordinary token into two ordinary tokens; added tokens have none."""
     ordinary = [token for token in range(tokenizer.vocab_size) if tokenizer.kind(token) == "token"]
     ids = {tokenizer.token_bytes(token): token for token in reversed(ordinary)}

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from tokkit.analysis.probing import one_thread
 from tokkit.errors import ConfigError
 
 Points = NDArray[np.float64]
@@ -72,13 +73,12 @@ def tsne_map(rows: ArrayLike, seed: int, labels: Sequence[int] | None = None) ->
     Source: van der Maaten and Hinton (2008), by scikit-learn.
     """
     from sklearn import manifold
-    from threadpoolctl import threadpool_limits
 
     values = _checked(rows)
     perplexity = min(MOST_PERPLEXITY, (len(values) - 1) / 3)
     # t-SNE starts from a PCA of its own, which fails on rows that are all the same.
     start = "pca" if np.ptp(values, axis=0).any() else "random"
-    with threadpool_limits(limits=1):
+    with one_thread():
         fit = manifold.TSNE(
             2, perplexity=perplexity, init=start, random_state=seed, method="exact", n_jobs=1
         )
