@@ -19,9 +19,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tokkit.analysis.attention import agreement_runs as runs
-from tokkit.analysis.attention.agreement_items import ADVERB, ATTRACTORS, SUBJECT, Item
-from tokkit.analysis.attention.agreement_runs import Cut
+from tokkit.analysis.agreement import runs
+from tokkit.analysis.agreement.items import ADVERB, ATTRACTORS, SUBJECT, Item
+from tokkit.analysis.agreement.runs import Cut
 from tokkit.model.intervention import Patch, patched
 from tokkit.model.transformer import Transformer
 

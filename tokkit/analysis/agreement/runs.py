@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tokkit.analysis.attention.agreement_items import Item
+from tokkit.analysis.agreement.items import Item
 from tokkit.model.cache import Cache
 from tokkit.model.intervention import Change, Patch, intervene, patched
 from tokkit.model.trace import trace

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tokkit.analysis.attention import agreement_tables as tables
-from tokkit.analysis.attention.agreement_claim import Tests, claim_of
-from tokkit.analysis.attention.agreement_items import (
+from tokkit.analysis.agreement import tables
+from tokkit.analysis.agreement.claim import Differences, claim_of
+from tokkit.analysis.agreement.items import (
     ADVERB,
     SUBJECT,
     Item,
@@ -20,7 +20,7 @@ from tokkit.analysis.attention.agreement_items import (
     pick_items,
     world_sentences,
 )
-from tokkit.analysis.attention.agreement_measures import (
+from tokkit.analysis.agreement.measures import (
     CONTROL,
     CUT_ROLES,
     PATCH_ROLES,
@@ -32,7 +32,7 @@ from tokkit.analysis.attention.agreement_measures import (
     look,
     role_weights,
 )
-from tokkit.analysis.attention.agreement_runs import difference, whole_pass
+from tokkit.analysis.agreement.runs import difference, whole_pass
 from tokkit.analysis.section import Section
 from tokkit.model.transformer import Transformer
 
@@ -59,18 +59,20 @@ def agreement_section(
     seed: int = 0,
     start_ids: Sequence[int] = (),
     about_seed: int | None = None,
+    sentences: int | None = None,
     told: Told = _silent,
 ) -> Section | None:
     """Accuracy, weights, patching and knock-out on agreement; None where no sentence can be asked.
 
     `about_seed` is the seed of the model's training, where it is known: the untrained control is
-    then the very model before training, else one of the same config.
+    then the very model before training, else one of the same config. `sentences` are patched and
+    cut (None: fewer of a larger model).
     """
-    sentences = english_sentences(seed) if world is None else world_sentences(world)
+    given = english_sentences(seed) if world is None else world_sentences(world)
     items, left_out = encode_items(
-        tokenizer, sentences, start_ids=start_ids, context=model.config.context
+        tokenizer, given, start_ids=start_ids, context=model.config.context
     )
-    chosen = pick_items(items, item_count(model), seed)
+    chosen = pick_items(items, sentences or item_count(model), seed)
     if len(chosen) < 2:
         return None
     layers = state_layers(model.config.layers)
@@ -164,7 +166,7 @@ def _weight_tests(items: Sequence[Item], looked: Sequence[Looked]) -> tuple[Floa
 
 def _tests(
     items: Sequence[Item], looked: Sequence[Looked], caused: Sequence[Caused], right: Floats
-) -> Tests:
+) -> Differences:
     weight, far = _weight_tests(items, looked)
     cut = np.array([one.cut_all for one in caused])
     subject, adverb, control = (CUT_ROLES.index(role) for role in (SUBJECT, ADVERB, CONTROL))
@@ -172,17 +174,17 @@ def _tests(
     scale = float(np.mean([one.apart for one in caused])) or math.nan
     moved = np.array([one.states["restoring"].mean(0) for one in caused]) / scale
     state = moved[:, PATCH_ROLES.index(SUBJECT)] - moved[:, PATCH_ROLES.index(ADVERB)]
-    return Tests(
+    return Differences(
         weight, far, cut[:, subject] - cut[:, adverb], np.nan_to_num(state),
         against[~np.isnan(against)], right,
     )  # fmt: skip
 
 
-def _tests_before(model: Transformer, items: Sequence[Item]) -> Tests:
+def _tests_before(model: Transformer, items: Sequence[Item]) -> Differences:
     """The two tests that a model before training must fail: weights and cuts."""
     looked = [look(model, item) for item in items]
     weight, far = _weight_tests(items, looked)
     drops = np.array([found[0] - found[1] for found in (knocked_out(model, i) for i in items)])
     subject, adverb = CUT_ROLES.index(SUBJECT), CUT_ROLES.index(ADVERB)
     nothing = np.empty(0)
-    return Tests(weight, far, drops[:, subject] - drops[:, adverb], nothing, nothing, nothing)
+    return Differences(weight, far, drops[:, subject] - drops[:, adverb], nothing, nothing, nothing)

@@ -42,6 +42,9 @@ LIMITS = (
     "does not say that weights explain other answers.",
     "Weights and causes are two measurements: a head can look at the subject and not matter. The "
     "claim asks for both, of the model as a whole; the table of heads tells them apart.",
+    "The adverb stands right before the verb, so it is the very token that predicts: its weight "
+    "is what a head keeps to itself, and its states end up holding the answer. That works against "
+    "the claim, not for it.",
     "States hold what earlier layers read: to patch the subject's is to change what was gathered "
     "there, and in the first layers it is the subject itself.",
     "What is cut is the edge from the token before the verb; what earlier tokens gathered of the "
@@ -50,7 +53,7 @@ LIMITS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Tests:
+class Differences:
     """Paired differences by sentence, NaN-free: what the four tests are of.
 
     weight       subject minus adverb, of the chosen head, on the sentences that did not choose it
@@ -69,7 +72,7 @@ class Tests:
     right: Floats
 
 
-def claim_of(tests: Tests, untrained: Tests, seed: int) -> Claim | None:
+def claim_of(tests: Differences, untrained: Differences, seed: int) -> Claim | None:
     """The claim; None where too few sentences can be asked."""
     if min(len(tests.weight), len(tests.weight_far), len(tests.cut)) < FEWEST_ITEMS:
         return None
@@ -115,7 +118,7 @@ def _evidence(
 
 
 def _controls(
-    tests: Tests, untrained: Tests, generator: np.random.Generator
+    tests: Differences, untrained: Differences, generator: np.random.Generator
 ) -> tuple[Control, ...]:
     right = _evidence("", tests.right, "", generator, None)
     cut = _evidence("", tests.control, "", generator, None)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tokkit.analysis.attention.agreement_items import SUBJECT, Item
-from tokkit.analysis.attention.agreement_measures import (
+from tokkit.analysis.agreement.items import SUBJECT, Item
+from tokkit.analysis.agreement.measures import (
     CUT_ROLES,
     DIRECTIONS,
     PATCH_ROLES,

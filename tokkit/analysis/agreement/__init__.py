@@ -1,0 +1,1 @@
+"""Agreement at a distance: where the verb looks, and what decides it."""
