@@ -46,8 +46,8 @@ ENTRIES = (
         name="ladder",
         question="What does each step of the modern stack bring?",
         claims=("the-modern-stack",),
-        quick="at most 5 minutes",
-        full="at most 40 minutes",
+        quick="12 models, 1 seed: at most 5 minutes",
+        full="12 models, 8 seeds: at most 40 minutes",
         needs="no input: its text is the generated world and the built-in English",
     ),
 )
