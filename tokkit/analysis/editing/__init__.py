@@ -1,0 +1,1 @@
+"""Facts in a model: where they are held, and how one is changed."""
