@@ -11,6 +11,7 @@ from torch import nn
 
 from tokkit.errors import ConfigError
 from tokkit.model.config import POSITIONS
+from tokkit.model.feedforward import activate
 from tokkit.model.trace import activation_names, trace
 
 LAYER = (
@@ -20,6 +21,8 @@ LAYER = (
     "attention.pattern",
     "attention.heads",
     "attention",
+    "feedforward.gate",
+    "feedforward.up",
     "feedforward.hidden",
     "feedforward",
     "residual",
@@ -53,9 +56,24 @@ def test_shapes_are_as_documented():
         (BATCH, 6, TIME, 10),
         (BATCH, TIME, 60),
         (BATCH, TIME, HIDDEN),
+        (BATCH, TIME, HIDDEN),
+        (BATCH, TIME, HIDDEN),
         (BATCH, TIME, 60),
         (BATCH, TIME, 60),
     ]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("kind", ["swiglu", "geglu", "gelu", "relu"])
+def test_gate_and_up_make_the_hidden(kind):
+    model = tiny_model(feedforward=kind)
+    with trace(model) as seen:
+        model(some_ids())
+    up, hidden = (seen[f"blocks.1.feedforward.{part}"] for part in ("up", "hidden"))
+    gate = seen.get("blocks.1.feedforward.gate")
+    assert (gate is not None) == kind.endswith("glu")
+    expected = activate(up, kind) if gate is None else activate(gate, kind) * up
+    assert torch.equal(hidden, expected)
 
 
 @pytest.mark.parametrize("positions", POSITIONS)

@@ -308,7 +308,7 @@ def test_another_kind_gets_claims_tables_settings_provenance():
     ratio = Evidence("ratio", 0.125, "", 0.1, 0.2, 3, "t", 0.5)
     claim = Claim("x", "Fewer heads.", "contradicted", "a rule", (ratio,), (), ("one shape",))
     result = Result(
-        "experiment.heads", "Heads", {"seed": 5}, {"width": {"model": 64}}, {"cache": table},
+        "experiment.unknown", "Heads", {"seed": 5}, {"width": {"model": 64}}, {"cache": table},
         (claim,), {"python": "3.11"},
     )  # fmt: skip
     files = render_report([result])

@@ -36,14 +36,15 @@ class FeedForward(nn.Module):
         self.gate = Linear(width, hidden, bias=bias) if config.gated else None
         self.up = Linear(width, hidden, bias=bias)
         self.down = Linear(hidden, width, bias=bias)
-        self.tap_hidden = Tap()
+        self.tap_gate = Tap() if config.gated else None
+        self.tap_up, self.tap_hidden = Tap(), Tap()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, D) -> (B, T, D), each position alone."""
-        if self.gate is not None:
-            hidden = activate(self.gate(x), self.kind) * self.up(x)
+        if self.gate is not None and self.tap_gate is not None:
+            hidden = activate(self.tap_gate(self.gate(x)), self.kind) * self.tap_up(self.up(x))
         else:
-            hidden = activate(self.up(x), self.kind)
+            hidden = activate(self.tap_up(self.up(x)), self.kind)
         output: Tensor = self.down(self.tap_hidden(hidden))
         return output
 

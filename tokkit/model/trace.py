@@ -16,8 +16,10 @@ def activation_names(model: nn.Module) -> tuple[str, ...]:
 
     "embedding", "blocks.0.attention.query" (B, H, T, K), ".key" and ".value" (B, G, T, K),
     ".pattern" (B, H, T, T), ".heads" (B, H, T, K), "blocks.0.attention" (what it adds to the
-    residual stream), "blocks.0.feedforward.hidden" (B, T, M; of a mixture ".router" (B T, E), the
-    experts' shares), "blocks.0.feedforward",
+    residual stream), "blocks.0.feedforward.gate" (of gated kinds) and ".up", both before the
+    nonlinearity, and ".hidden", what they make (B, T, M; of a mixture ".router" (B T, E), the
+    experts' shares, and ".shared.gate", ... of the expert that all tokens share),
+    "blocks.0.feedforward",
     "blocks.0.residual" (B, T, D), "final" (what is unembedded).
     """
     return tuple(taps(model))

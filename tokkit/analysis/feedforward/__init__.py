@@ -1,0 +1,1 @@
+"""What the feed-forward layers hold: keys, values, concepts, experts."""
