@@ -16,6 +16,7 @@ from tokkit.report import (
     claims,
     comparison,
     editing,
+    editing_study,
     embeddings,
     feedforward,
     formatting,
@@ -45,7 +46,7 @@ _BUILDERS: dict[str, Callable[[Result, str], Run]] = {
     for page in (
         *(strawberry, tokenizers, comparison, sweep, training, models),
         *(embeddings, spelling_arms, positions, position_schemes),
-        *(attention, heads, feedforward, editing, ladder, claims),
+        *(attention, heads, feedforward, editing, editing_study, ladder, claims),
     )
 }
 

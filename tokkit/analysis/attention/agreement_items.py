@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SUBJECT, ATTRACTORS, ADVERB = "subject", "attractors", "adverb"
 MOST_ATTRACTORS = 3
+NEAREST = ("none", "same number", "other number")
+"""Whether the attractor next to the verb has the subject's number."""
 
 # Of English, for models that did not learn the world: singular and plural.
 NOUNS = (
@@ -31,7 +33,8 @@ NOUNS = (
 )  # fmt: skip
 PAST_VERBS = ("helped", "saw", "followed", "liked", "called", "chased")
 PLACES = ("near", "behind", "beside")
-ADVERBS = ("yesterday", "today", "recently", "again")
+ARRIVALS = ("arrived", "left", "fell", "came", "slept")
+ADVERBS = ("yesterday", "last night", "this morning", "last week", "on Monday", "today")
 VERBS = (("was", "were"), ("is", "are"), ("has", "have"))
 
 
@@ -40,7 +43,8 @@ class Sentence:
     """A prefix in words: what it is made of, and how it goes on.
 
     `subjects` are the subject as it stands and in the other number; `verbs` the right verb and
-    the wrong one; `adverb` is "" where there is none.
+    the wrong one; `adverb` is "" where there is none; `nearest` is NEAREST's word for the
+    number of the last attractor.
     """
 
     prefix: str
@@ -48,6 +52,7 @@ class Sentence:
     verbs: tuple[str, str]
     attractors: tuple[str, ...]
     adverb: str
+    nearest: str
     split: str
 
 
@@ -67,7 +72,13 @@ class Item:
     wrong: int
     places: Mapping[str, tuple[int, ...]]
     attractors: int
+    nearest: str
     split: str
+
+    @property
+    def verbs(self) -> tuple[int, int]:
+        """The right verb and the wrong one."""
+        return self.right, self.wrong
 
     @property
     def last(self) -> int:
@@ -77,14 +88,19 @@ class Item:
 
 def world_sentences(world: World) -> Iterator[Sentence]:
     """All agreement items of the world, of every split."""
-    forms = {}
+    forms: dict[str, str] = {}
     for noun in (*world.agreement.subjects, *world.agreement.new_subjects):
         forms |= {noun.s: noun.p, noun.p: noun.s}
     for item in world.all_agreement_items:
         yield Sentence(
             item.prefix, (item.subject, forms[item.subject]), (item.right, item.wrong),
-            item.attractors, item.adverb, item.split,
+            item.attractors, item.adverb,
+            _nearest(item.number, item.attractor_numbers[-1:]), item.split,
         )  # fmt: skip
+
+
+def _nearest(number: object, attractor: Sequence[object]) -> str:
+    return NEAREST[0] if not attractor else NEAREST[1 + (attractor[0] != number)]
 
 
 def english_sentences(seed: int, count: int = 1000) -> Iterator[Sentence]:
@@ -100,10 +116,15 @@ def english_sentences(seed: int, count: int = 1000) -> Iterator[Sentence]:
         plurals = generator.integers(0, 2, n + 1)
         words = [NOUNS[noun][plural] for noun, plural in zip(nouns, plurals, strict=True)]
         adverb = str(generator.choice(ADVERBS)) if number // (MOST_ATTRACTORS + 1) % 4 else ""
-        relative = adverb or generator.random() < 0.5
+        relative = bool(adverb) or generator.random() < 0.5
         text = f"The {words[0]}"
         if relative:
-            text += f" that {generator.choice(PAST_VERBS)} the {words[1]}" if n else " that I saw"
+            did = (
+                f"{generator.choice(PAST_VERBS)} the {words[1]}"
+                if n
+                else generator.choice(ARRIVALS)
+            )
+            text += f" that {did}"
         for place, word in enumerate(words[1:]):
             if place or not relative:
                 text += f" {generator.choice(PLACES)} the {word}"
@@ -111,7 +132,8 @@ def english_sentences(seed: int, count: int = 1000) -> Iterator[Sentence]:
         plural = int(plurals[0])
         yield Sentence(
             f"{text} {adverb}".rstrip(), (words[0], NOUNS[nouns[0]][1 - plural]),
-            (verb[plural], verb[1 - plural]), tuple(words[1:]), adverb, "english",
+            (verb[plural], verb[1 - plural]), tuple(words[1:]), adverb,
+            _nearest(plural, plurals[1:].tolist()[-1:]), "english",
         )  # fmt: skip
 
 
@@ -159,7 +181,7 @@ def _encode(tokenizer: Any, sentence: Sentence, start: tuple[int, ...], context:
         return "twins that differ beside the subject"
     return Item(
         sentence.prefix, ids, swapped, verbs[0][0], verbs[1][0], places, len(sentence.attractors),
-        sentence.split,
+        sentence.nearest, sentence.split,
     )  # fmt: skip
 
 
@@ -178,7 +200,10 @@ def _columns(tokenizer: Any, text: str, begin: int, end: int) -> range | None:
 
 
 def pick_items(items: Sequence[Item], count: int, seed: int) -> list[Item]:
-    """At most `count` items with an adverb, numbers of attractors and splits as even as can be."""
+    """At most `count` items with an adverb, numbers of attractors and splits as even as can be.
+
+    Their order is random, so that every second one is half of them without a pattern.
+    """
     generator = np.random.default_rng([seed, 12])
     groups: dict[tuple[int, str], list[Item]] = {}
     for place in generator.permutation(len(items)):

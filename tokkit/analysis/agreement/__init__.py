@@ -1,1 +1,0 @@
-"""Agreement at a distance: where the verb looks, and what decides it."""
