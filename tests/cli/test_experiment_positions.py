@@ -60,7 +60,8 @@ def test_the_list_names_every_experiment():
         assert entry.quick in said
         assert entry.full in said
     record = json.loads(CliRunner().invoke(cli, ["experiment", "list", "--json"]).stdout)
-    assert [entry["name"] for entry in record["experiments"]] == ["strawberry", "positions", "heads", "ladder"]
+    names = ["strawberry", "positions", "heads", "ladder"]
+    assert [entry["name"] for entry in record["experiments"]] == names
 
 
 def test_a_tiny_run_prints_numbers_by_length_and_json(tmp_path, monkeypatch):
