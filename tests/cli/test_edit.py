@@ -131,7 +131,7 @@ def test_the_way_back_goes_nowhere_else(edited, checkpoint, tmp_path, capsys):
         ((*FACT, "--undo"), "for one fact, or --study, or --undo"),
         (FACT[:4], "give --target"),
         ((*FACT, "--layer", 1, "--sweep", 2), "give one of them"),
-        ((*FACT, "--facts", 3), "--facts is the size of --study"),
+        ((*FACT, "--facts", 3), "--facts is of --study"),
         (("--study", "--neighbour", "A fox is"), "--neighbour is about one fact"),
         ((*FACT, "--layer", 9), "the layer must lie in 0..2, got 9"),
         ((*FACT, "--layer", 2), "layer 2 is the last"),

@@ -69,6 +69,7 @@ _ONE_FACT = ("subject", "prompt", "target")
 )
 @click.option("--study", is_flag=True, help="Edit many known facts, and measure what it does.")
 @click.option("--facts", type=click.IntRange(1), help="Facts in the study.")
+@click.option("--layers", metavar="N,N", help="Layers in the study. [default: all, or six]")
 @click.option("--undo", is_flag=True, help="Take the edit of RUN back, exactly.")
 @click.option("--out", type=_PATH, required=True, help="Folder for the new model and the page.")
 @seed_option
@@ -119,8 +120,9 @@ def _check_combination(given: Mapping[str, Any]) -> None:
     asked = [name for name in ("answer", "paraphrases", "neighbours") if given[name]]
     if asked and not fact:
         raise click.UsageError(f"--{asked[0].removesuffix('s')} is about one fact: give that too")
-    if given["facts"] is not None and not given["study"]:
-        raise click.UsageError("--facts is the size of --study: give both")
+    for name in ("facts", "layers"):
+        if given[name] is not None and not given["study"]:
+            raise click.UsageError(f"--{name} is of --study: give both")
 
 
 def _one_fact(source: str, given: Mapping[str, Any], update: Update) -> Result:
@@ -237,7 +239,7 @@ def _study(source: str, given: Mapping[str, Any], update: Update) -> Result:
     ensure_folder(given["out"])
     update("opening", "models", 0, 1)
     opened, name = _opened(source)
-    layers = None
+    layers = _layer_list(given["layers"])
     if given["layer"] is not None or given["every"] is not None:
         layers = layers_to_try(opened.model, layer=given["layer"], every=given["every"])
     return run_study(
@@ -253,6 +255,16 @@ def _study(source: str, given: Mapping[str, Any], update: Update) -> Result:
         records_folder=given["out"] / "records",
         name=name,
     )
+
+
+def _layer_list(text: str | None) -> list[int] | None:
+    """Layers as "2,4,8"."""
+    if text is None:
+        return None
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise click.UsageError(f"--layers is a list as 2,4,8, got {text!r}") from None
 
 
 def _print(result: Result) -> None:

@@ -31,7 +31,7 @@ LEAST_EFFICACY = 0.8
 LEAST_PARAPHRASE = 0.5
 LEAST_NEIGHBOURHOOD = 0.8
 MOST_RISE = 0.01  # bits per byte of unrelated text
-LEAST_FACTS = 15  # in the test half
+LEAST_FACTS = 20  # in the test half: with 15 no efficacy, even of all, has a bound above .8
 LEAST_PREFERENCE = 0.95  # share of test facts whose true answer the unedited model prefers
 RULE = (
     "On the half of the facts that did not choose the layer, by token, 95% intervals over facts "
