@@ -13,7 +13,7 @@ from tokkit.cli.common import escape, json_option, print_json, say, seed_option,
 from tokkit.cli.texts import documents_of, texts_option
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tokkit.cli.progress import Update
     from tokkit.probes.models import OpenModel
@@ -239,7 +239,7 @@ def _study(source: str, given: Mapping[str, Any], update: Update) -> Result:
     ensure_folder(given["out"])
     update("opening", "models", 0, 1)
     opened, name = _opened(source)
-    layers = _layer_list(given["layers"])
+    layers: Sequence[int] | None = _layer_list(given["layers"])
     if given["layer"] is not None or given["every"] is not None:
         layers = layers_to_try(opened.model, layer=given["layer"], every=given["every"])
     return run_study(

@@ -83,7 +83,8 @@ def _opened(sources: tuple[str, ...]) -> dict[str, Transformer]:
     found: dict[str, Transformer] = {}
     for source in dict.fromkeys(sources):
         opened = open_model(source)
-        found[source if opened.name in found else opened.name] = opened.model
+        name = Path(source).name if opened.name == "model" else opened.name
+        found[source if name in found else name] = opened.model
     return found
 
 
