@@ -32,6 +32,7 @@ from tokkit.analysis.positions.heads import look
 from tokkit.analysis.positions.losses import check_finite, nats_after
 from tokkit.analysis.positions.run import window_length
 from tokkit.analysis.section import Section
+from tokkit.analysis.threads import suited_threads
 from tokkit.analysis.windows import cut_windows
 from tokkit.analysis.world import world_of
 from tokkit.model.config import ModelConfig
@@ -53,6 +54,7 @@ def default_tokens(config: ModelConfig, parameters: int) -> int:
     return int(min(_MOST_TOKENS, max(_FEWEST_TOKENS, _MULTIPLICATIONS / outside)))
 
 
+@suited_threads
 def analyze_attention(
     model: Transformer,
     tokenizer: Any,

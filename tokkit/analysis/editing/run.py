@@ -24,6 +24,7 @@ from tokkit.analysis.editing.tracing import TraceSettings, trace_fact
 from tokkit.analysis.editing.value import EditSettings
 from tokkit.analysis.intervals import resampling
 from tokkit.analysis.positions.losses import nats_of
+from tokkit.analysis.threads import suited_threads
 from tokkit.analysis.windows import Windows, cut_windows
 from tokkit.errors import InputError
 from tokkit.model.transformer import Transformer
@@ -69,6 +70,7 @@ class Edited:
     result: Result
 
 
+@suited_threads
 def edit_fact(
     model: Transformer,
     tokenizer: Any,

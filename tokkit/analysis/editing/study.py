@@ -43,6 +43,7 @@ from tokkit.analysis.editing.study_stages import Stages
 from tokkit.analysis.editing.study_verdict import LAYER_RULE, choose_layer, judge
 from tokkit.analysis.editing.sweep import layers_to_try
 from tokkit.analysis.editing.value import EditSettings
+from tokkit.analysis.threads import suited_threads
 from tokkit.corpus.world import World
 from tokkit.errors import ConfigError, InputError
 from tokkit.model.transformer import Transformer
@@ -106,6 +107,7 @@ class Material:
     says: bool
 
 
+@suited_threads
 def run_study(
     model: Transformer,
     tokenizer: Any,

@@ -31,6 +31,7 @@ from tokkit.analysis.feedforward.words import (
     contexts_from,
 )
 from tokkit.analysis.section import Section
+from tokkit.analysis.threads import suited_threads
 from tokkit.analysis.windows import SHORTEST, Windows, cut_windows
 from tokkit.analysis.world import world_of
 from tokkit.errors import ConfigError
@@ -90,6 +91,7 @@ def check_unit(model: Transformer, layer: int | None, unit: int | None) -> None:
         raise ConfigError(f"units of a layer are 0..{most}, got unit {unit}: choose one of them")
 
 
+@suited_threads
 def analyze_feedforward(
     model: Transformer,
     tokenizer: Any,
