@@ -213,7 +213,7 @@ def neighbours(name: str, rows: Sequence[Record]) -> Figure | None:
     if not drawn:
         return None
     most = max(float(row["divergence"]) for row in drawn)
-    message = f"Neighbours: the next token's odds move by {number(most)} nats at most"
+    message = f"Neighbours: what comes next diverges by {number(most)} nats at most"
     caption = "The likeliest next token before the edit, and its probability before and after."
     return _dumbbells(name, drawn, "answer", message, caption, "Probability of the answer (%)")
 
